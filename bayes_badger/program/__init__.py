@@ -1,0 +1,1 @@
+"""A NumPyro program, lifted."""

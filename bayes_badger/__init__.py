@@ -1,1 +1,79 @@
-"""Bayesian meta-learning: infer what a lifetime teaches, and learn the prior over it."""
+"""Bayesian meta-learning: infer what a lifetime teaches, and learn the prior over it.
+
+    import bayes_badger as bb
+
+    run = bb.fit("eight_schools")
+    run.posterior
+
+| name | what it does |
+|---|---|
+| `fit` | infers the latents of a program from evidence; returns a `Run` |
+| `predict` | a run's posterior and predictive for tasks it has not seen |
+| `compare` | ranks runs on the same evidence by expected log predictive density |
+| `load`, `runs` | reads a stored run; lists those in a folder |
+| `lift` | a NumPyro program as pure functions of one flat vector |
+| `read` | evidence from a file, a data frame, arrays |
+"""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bayes_badger.compare import compare
+    from bayes_badger.errors import BadgerError
+    from bayes_badger.evidence import Evidence, read
+    from bayes_badger.fit import fit
+    from bayes_badger.predict import predict
+    from bayes_badger.program import Program, lift, read_signature
+    from bayes_badger.recipe import load_recipe
+    from bayes_badger.runs import Run
+    from bayes_badger.runs import list_runs as runs
+    from bayes_badger.runs import read_run as load
+
+__version__ = version("bayes-badger")
+__all__ = [
+    "BadgerError",
+    "Evidence",
+    "Program",
+    "Run",
+    "compare",
+    "fit",
+    "lift",
+    "load",
+    "load_recipe",
+    "predict",
+    "read",
+    "read_signature",
+    "runs",
+]
+
+# The rooms are entered when they are first asked for: jax and arviz take seconds to import.
+_ROOMS = {
+    "BadgerError": ("errors", "BadgerError"),
+    "Evidence": ("evidence", "Evidence"),
+    "Program": ("program", "Program"),
+    "Run": ("runs", "Run"),
+    "compare": ("compare", "compare"),
+    "fit": ("fit", "fit"),
+    "lift": ("program", "lift"),
+    "load": ("runs", "read_run"),
+    "load_recipe": ("recipe", "load_recipe"),
+    "predict": ("predict", "predict"),
+    "read": ("evidence", "read"),
+    "read_signature": ("program", "read_signature"),
+    "runs": ("runs", "list_runs"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOMS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    room, attribute = _ROOMS[name]
+    return getattr(importlib.import_module(f"{__name__}.{room}"), attribute)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -42,8 +42,8 @@ class Signature:
     outcome: str
     task_columns: tuple[str, ...] = ()
     stateful: bool = False
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
 
     @property
     def names(self) -> tuple[str, ...]:

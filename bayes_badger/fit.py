@@ -1,0 +1,324 @@
+"""Puts the rooms together: from a program and data to a run."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import importlib.metadata
+import platform
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bayes_badger import shelves
+from bayes_badger.belief import Draws
+from bayes_badger.datatree import build_tree
+from bayes_badger.errors import BadgerError, did_you_mean, listed
+from bayes_badger.evidence import Evidence, from_arrays, read
+from bayes_badger.evidence.blocks import single
+from bayes_badger.inner_loop.protocol import Report, silent
+from bayes_badger.program import STEPS, TASKS, Data, Program, lift
+from bayes_badger.program.lift import from_inputs
+from bayes_badger.recipe import Recipe, load_recipe
+from bayes_badger.runs import Run
+from bayes_badger.trust import doubts
+
+RECIPE_PREFIX = "inference."
+PACKAGES = ("bayes-badger", "jax", "numpyro", "arviz", "equinox", "xarray", "numpy")
+SIMULATED_TASKS, SIMULATED_STEPS = 20, 10
+
+
+def fit(
+    program: str | Path | Callable[..., Any],
+    data: Any = None,
+    *,
+    task: str | None = None,
+    inference: str | Path = "auto",
+    settings: Mapping[str, Any] | None = None,
+    columns: Mapping[str, Any] | None = None,
+    missing: str = "refuse",
+    seed: int = 0,
+    tasks: int = SIMULATED_TASKS,
+    steps: int = SIMULATED_STEPS,
+    out: str | Path | None = None,
+    report: Report = silent,
+) -> Run:
+    """Infers the latents of a program from evidence.
+
+    Args:
+        program: A NumPyro program: a function, a name on the shelf `models/`, or a file's path
+            (`mine.py`, or `mine.py:name` for one of several functions).
+        data: A data frame, a file (CSV, Parquet, netCDF), an xarray data set, a dict of arrays, or
+            Evidence; by default what the program's file brings, or else simulated.
+        task: The column that tells the tasks apart; else a column "task", or the named index.
+        inference: A recipe: a name on the shelf `inference/`, or a file's path.
+        settings: Settings of the program, and of the recipe with the prefix "inference.".
+        columns: Table columns that make up one column of the program, `{"X": ["x1", "x2"]}`.
+        missing: "refuse" rows where something is missing, or "drop" them.
+        seed: Of everything random.
+        tasks: How many tasks to simulate where there are no data.
+        steps: How many steps of each.
+        out: Folder in which the run is stored; not stored if None.
+        report: Is told how far the work has come.
+
+    Returns:
+        The run; `run.tree` is the ArviZ DataTree, `run.posterior` its posterior.
+
+    Raises:
+        BadgerError: For bad data, a program that breaks the contract, or a recipe that does not
+            fit; one line that says how to mend it.
+    """
+    started = time.monotonic()
+    loaded = _loaded(program)
+    own, for_recipe = _split_settings(settings or {})
+    recipe = load_recipe(inference, for_recipe)
+    loop = recipe.make()
+    log = _Log(report)
+    log("lifting the program", 0, 1)
+    keys = jax.random.split(jax.random.key(seed), 4)
+    lifted, evidence, truth = _prepare(
+        loaded, own, data, task, columns, missing, (tasks, steps), keys[0]
+    )
+    check_outcome(lifted, evidence, keys[1])
+    evidence = typed_outcome(lifted, evidence)
+    log("lifting the program", 1, 1)
+    reason = loop.why_not(lifted, evidence)
+    if reason is not None:
+        raise BadgerError(f"{lifted.name}: {recipe.name} {reason}")
+    draws = loop.infer(lifted, evidence, keys[2], log)
+    log("building the DataTree", 0, 1)
+    tree = build_tree(lifted, evidence, draws, keys[3], truth)
+    warnings = [*draws.warnings, *doubts(tree["posterior"].to_dataset())]
+    log("building the DataTree", 1, 1)
+    seconds = time.monotonic() - started
+    spec = _spec(loaded, lifted, own, recipe, evidence, draws, warnings, seed, seconds)
+    run = Run(
+        spec=spec, tree=tree, evidence=evidence.to_dataset(), metrics=log.lines, program=lifted
+    )
+    if out is not None:
+        run.save(out)
+    return run
+
+
+def example_of(evidence: Evidence, seed: int = 0) -> Data:
+    """Real rows on which to prove a program's contract: 5 x 7, drawn from all tasks.
+
+    Rows of one task may be alike (one school, one standard error), and a mean over equal rows
+    cannot be told from a row, so they are drawn without regard to their task.
+    """
+    if not evidence.n_rows:
+        raise BadgerError("the evidence has no rows: nothing was observed of any task")
+    chance = np.random.default_rng(seed)
+    rows = chance.permutation(evidence.n_rows)
+    rows = np.resize(rows, (TASKS, STEPS))
+    tasks = np.resize(chance.permutation(evidence.n_tasks), TASKS)
+    return Data(
+        {name: jnp.asarray(single(x[rows])) for name, x in evidence.columns.items()},
+        {name: jnp.asarray(single(x[tasks]))[:, None] for name, x in evidence.task_columns.items()},
+    )
+
+
+def typed_outcome(program: Program, evidence: Evidence) -> Evidence:
+    """Whole numbers for a discrete outcome, real ones for another, whatever the table had."""
+    if evidence.outcome is None:
+        return evidence
+    kind = np.int64 if program.outcome.discrete else np.float64
+    return dataclasses.replace(evidence, outcome=evidence.outcome.astype(kind))
+
+
+def check_outcome(program: Program, evidence: Evidence, key: Any) -> None:
+    """Refuses outcomes that the program cannot have: NumPyro scores most of them in silence.
+
+    Raises:
+        BadgerError: Naming the first such row, its value, and what the outcome can be.
+    """
+    if evidence.outcome is None or not evidence.n_rows:
+        return
+    shape, wanted = evidence.outcome.shape[1:], program.outcome.shape
+    if shape != wanted:
+        raise BadgerError(
+            f"{program.name}: {evidence.outcome_name} has shape {shape} for each row, and the "
+            f"program's outcome has {wanted}"
+        )
+    whole = evidence.outcome == np.round(evidence.outcome)
+    bad = ~whole if program.outcome.discrete else np.zeros(whole.shape, bool)
+    if not bad.any():
+        bad = ~_supported(program, typed_outcome(program, evidence), key)
+    by_row = bad.reshape(len(bad), -1)
+    rows = np.flatnonzero(by_row.any(1))
+    if len(rows):
+        value = evidence.outcome[rows[0]]
+        count = f" ({len(rows)} such rows)" if len(rows) > 1 else ""
+        raise BadgerError(
+            f"row {evidence.rows[rows[0]]}, {evidence.task_name} "
+            f"'{evidence.tasks[evidence.task_index[rows[0]]]}': {evidence.outcome_name} = {value} "
+            f"is outside the support of {program.outcome.family} "
+            f"({program.outcome.support}){count}: mend the table, or choose another distribution"
+        )
+
+
+def _supported(program: Program, evidence: Evidence, key: Any) -> np.ndarray:
+    """Whether each row's outcome is within the support of its distribution, at a prior draw."""
+    from bayes_badger.inner_loop.nuts import task_columns_of
+
+    columns = task_columns_of(evidence)
+    drawn = program.simulate(key, program.without_rows(columns, evidence.n_tasks)).values
+    blocks, found = evidence.blocks(), []
+    for block in blocks:
+        data = Data(block.columns, block.task_columns, block.outcome)
+        values = {
+            latent.name: drawn[latent.name][block.tasks]
+            if latent.scope == "task"
+            else drawn[latent.name]
+            for latent in program.latents
+        }
+        found.append(np.asarray(program.supports(values, data)))
+    return evidence.long(blocks, found)
+
+
+class _Log:
+    """Passes reports on, and keeps each with its time: the run's metrics."""
+
+    def __init__(self, report: Report) -> None:
+        self.report, self.started = report, time.monotonic()
+        self.lines: list[dict[str, Any]] = []
+
+    def __call__(self, stage: str, done: int, total: int, note: str = "") -> None:
+        seconds = round(time.monotonic() - self.started, 3)
+        line = {"seconds": seconds, "stage": stage, "done": done, "total": total}
+        self.lines.append({**line, "note": note} if note else line)
+        self.report(stage, done, total, note)
+
+
+def _loaded(program: str | Path | Callable[..., Any]) -> shelves.LoadedProgram | Callable[..., Any]:
+    if callable(program):
+        return program
+    return shelves.load_program(program)
+
+
+def _split_settings(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    own, for_recipe = {}, {}
+    for key, value in settings.items():
+        if key.startswith(RECIPE_PREFIX):
+            for_recipe[key.removeprefix(RECIPE_PREFIX)] = value
+        else:
+            own[key] = value
+    return own, for_recipe
+
+
+def _prepare(
+    loaded: shelves.LoadedProgram | Callable[..., Any],
+    settings: Mapping[str, Any],
+    data: Any,
+    task: str | None,
+    columns: Mapping[str, Any] | None,
+    missing: str,
+    sizes: tuple[int, int],
+    key: Any,
+) -> tuple[Program, Evidence, dict[str, np.ndarray] | None]:
+    """Lifts the program on real rows, or on simulated ones if there are none."""
+    from bayes_badger.program import read_signature
+
+    if isinstance(loaded, shelves.LoadedProgram):
+        model, name = loaded.model, loaded.name
+        groups = columns or loaded.optional("columns")
+        table, inputs, world = (loaded.optional(n) for n in ("evidence", "inputs", "world"))
+    else:
+        model, name, groups = loaded, None, columns
+        table = inputs = world = None
+    signature = read_signature(model, name, groups)
+    given = {"settings": settings, "groups": groups, "name": name}
+    if data is None and table is not None:
+        data = table()
+    if data is not None:
+        evidence = read(signature, data, task=task, missing=missing)
+        return lift(model, example=example_of(evidence), **given), evidence, None
+    if inputs is None:
+        need = f"columns {listed(signature.names)}"
+        raise BadgerError(
+            f"{signature.program} brings no data: give it some, --data FILE with {need}"
+        )
+    program = lift(model, inputs=inputs, **given)
+    truth = program if world is None else lift(world, inputs=inputs, **given)
+    query_key, world_key = jax.random.split(key)
+    queries = from_inputs(signature, inputs, query_key, *sizes)
+    drawn = truth.simulate(world_key, queries)
+    evidence = from_arrays(
+        signature,
+        {name: np.asarray(x) for name, x in queries.columns.items()},
+        np.asarray(drawn.outcome),
+        {name: np.asarray(x) for name, x in queries.task_columns.items()},
+    )
+    note = f"simulated {sizes[0]} tasks of {sizes[1]} steps from the program's own prior"
+    known = {thing.name for thing in (*program.latents, *program.derived)}
+    values = {name: np.asarray(x) for name, x in drawn.values.items() if name in known}
+    return program, dataclasses.replace(evidence, notes=(*evidence.notes, note)), values
+
+
+def _spec(
+    loaded: Any,
+    program: Program,
+    settings: Mapping[str, Any],
+    recipe: Recipe,
+    evidence: Evidence,
+    draws: Draws,
+    warnings: list[str],
+    seed: int,
+    seconds: float,
+) -> dict[str, Any]:
+    """Everything needed to know what was done, as plain values."""
+    on_file = isinstance(loaded, shelves.LoadedProgram)
+    device = jax.local_devices()[0]
+    return {
+        "name": program.name,
+        "seed": seed,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "program": {
+            "name": program.name,
+            "path": str(loaded.path) if on_file and not loaded.on_shelf else "",
+            "sha256": loaded.sha256 if on_file else "",
+            "on_shelf": on_file and loaded.on_shelf,
+            "settings": {**_plain(program.signature.settings), **_plain(settings)},
+            "outcome": program.outcome.site,
+            "outcome_family": program.outcome.family,
+            "latents": [
+                {
+                    "name": latent.name,
+                    "scope": latent.scope,
+                    "role": latent.role,
+                    "shape": list(latent.shape),
+                    "family": latent.family,
+                    "support": latent.support,
+                }
+                for latent in program.latents
+            ],
+        },
+        "recipe": recipe.resolved(),
+        "evidence": {
+            "tasks": evidence.n_tasks,
+            "rows": evidence.n_rows,
+            "task_name": evidence.task_name,
+            "digest": evidence.digest(),
+            "notes": list(evidence.notes),
+        },
+        "versions": {
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in PACKAGES},
+        },
+        "device": f"{len(jax.local_devices())} x {device.device_kind}",
+        "result": {
+            "seconds": round(seconds, 3),
+            "notes": list(draws.notes),
+            "warnings": warnings,
+        },
+    }
+
+
+def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    plain = (bool, int, float, str)
+    return {k: v if isinstance(v, plain) else repr(v)[:200] for k, v in settings.items()}

@@ -1,0 +1,1 @@
+"""Ways to infer: one file each, found by name through `registry`."""

@@ -1,0 +1,68 @@
+"""The default: picks the best inner loop that fits the program, and says why."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import equinox as eqx
+from jaxtyping import PRNGKeyArray
+from pydantic import BaseModel, ConfigDict
+
+from bayes_badger.belief import Draws
+from bayes_badger.errors import BadgerError
+from bayes_badger.evidence import Evidence
+from bayes_badger.inner_loop.nuts import Settings as NutsSettings
+from bayes_badger.inner_loop.nuts import make as make_nuts
+from bayes_badger.inner_loop.protocol import InnerLoop, Report, silent
+from bayes_badger.program import Program
+
+
+class Settings(BaseModel):
+    """The settings of each inner loop that may be picked."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    nuts: NutsSettings = NutsSettings()
+
+
+class Auto(eqx.Module):
+    """Tries inner loops in order of preference, and takes the first that applies."""
+
+    candidates: tuple[tuple[str, InnerLoop, str], ...]
+
+    def pick(self, program: Program, evidence: Evidence) -> tuple[str, InnerLoop, str]:
+        """The name, the inner loop, and the reason.
+
+        Raises:
+            BadgerError: Where none applies, with each one's reason.
+        """
+        reasons = []
+        for name, loop, merit in self.candidates:
+            reason = loop.why_not(program, evidence)
+            if reason is None:
+                passed = f" ({'; '.join(reasons)})" if reasons else ""
+                return name, loop, f"auto picked {name}: {merit}{passed}"
+            reasons.append(f"{name} {reason}")
+        raise BadgerError(f"no inner loop applies to {program.name}: {'; '.join(reasons)}")
+
+    def why_not(self, program: Program, evidence: Evidence) -> str | None:
+        """None where one of the candidates applies."""
+        try:
+            self.pick(program, evidence)
+        except BadgerError as error:
+            return f"finds that {error}"
+        return None
+
+    def infer(
+        self, program: Program, evidence: Evidence, key: PRNGKeyArray, report: Report = silent
+    ) -> Draws:
+        """Infers by the inner loop that was picked; the reason is the belief's first note."""
+        _, loop, why = self.pick(program, evidence)
+        belief = loop.infer(program, evidence, key, report)
+        return dataclasses.replace(belief, notes=(why, *belief.notes))
+
+
+def make(settings: Settings) -> Auto:
+    """An inner loop from its validated settings."""
+    merit = "asymptotically exact for any program with a gradient"
+    return Auto((("nuts", make_nuts(settings.nuts), merit),))

@@ -1,0 +1,41 @@
+"""What every way to infer has in common.
+
+An inner loop is one file with two names: `Settings`, a pydantic model of what a recipe may set, and
+`make(settings)`, which returns an object with the two methods below.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from jaxtyping import PRNGKeyArray
+
+from bayes_badger.belief import Draws
+from bayes_badger.evidence import Evidence
+from bayes_badger.program import Program
+
+
+class Report(Protocol):
+    """Is told how far long work has come: stage, steps done, steps in all, and a note."""
+
+    def __call__(self, stage: str, done: int, total: int, note: str = "") -> None: ...
+
+
+def silent(stage: str, done: int, total: int, note: str = "") -> None:
+    """A report that nobody reads."""
+
+
+class InnerLoop(Protocol):
+    """A way to infer the latents of a program from evidence."""
+
+    def why_not(self, program: Program, evidence: Evidence) -> str | None:
+        """Why it cannot infer this program, in words that follow "it "; None where it can."""
+
+    def infer(
+        self, program: Program, evidence: Evidence, key: PRNGKeyArray, report: Report = silent
+    ) -> Draws:
+        """The belief about a whole lifetime.
+
+        Raises:
+            BadgerError: Where `why_not` gives a reason.
+        """

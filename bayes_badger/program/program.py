@@ -1,0 +1,501 @@
+"""A program, lifted: pure functions of one flat vector, ready for jit and vmap.
+
+The vector of one task is `u = [lifetime latents, task latents]`. Where every latent is whitened
+(the default wherever a map exists), u is prior-normal: its prior is N(0, I), whatever the program.
+A whole lifetime is the pair `(lifetime [a], task [tasks, z])`. Densities are in nats.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+
+from bayes_badger.errors import BadgerError, did_you_mean, listed
+from bayes_badger.program.information import outcome_information
+from bayes_badger.program.latent import LIFETIME, TASK, Derived, Latent, pack, unpack
+from bayes_badger.program.sigma_points import nearest_psd, stein_score_and_hessian
+from bayes_badger.program.signature import Signature
+from bayes_badger.program.walk import WHITENED, Data, Site, Walk, to_coordinate, walk
+
+EXPECTED, OBSERVED, SIGMA_POINTS = "expected", "observed", "sigma points"
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """The observed site: its name, its distribution and support, and the shape of one value."""
+
+    site: str
+    family: str
+    support: str
+    discrete: bool
+    shape: tuple[int, ...]
+
+
+class Step(NamedTuple):
+    """One piece of evidence of one task: a query and its answer.
+
+    Attributes:
+        columns: By name, `[...]` without the axes of task and step.
+        task_columns: By name, `[...]`.
+        outcome: `[...]`.
+    """
+
+    columns: Mapping[str, Array]
+    task_columns: Mapping[str, Array]
+    outcome: Array | None = None
+
+
+class Terms(NamedTuple):
+    """The log density of a lifetime, term by term, in nats.
+
+    Attributes:
+        lifetime: Of the lifetime's coordinates, and of factors outside the tasks: a scalar.
+        task: Of each task's coordinates, given the lifetime's: `[task]`.
+        log_likelihood: Of each outcome: `[task, step]`.
+    """
+
+    lifetime: Float[Array, ""]
+    task: Float[Array, " task"]
+    log_likelihood: Float[Array, "task step"]
+
+
+class Simulated(NamedTuple):
+    """One lifetime drawn from a program.
+
+    Attributes:
+        values: Latents and deterministics by name: `[*shape]`, or `[task, *shape]`.
+        outcome: `[task, step, ...]`.
+        state: What a stateful program returned last.
+    """
+
+    values: dict[str, Array]
+    outcome: Array
+    state: PyTree
+
+
+class Program(eqx.Module):
+    """A lifted program. Made by `lift`, which proves that it keeps the contract.
+
+    Attributes:
+        name: The program's name.
+        model: The user's function, its settings bound.
+        signature: What it asks for.
+        latents: In the program's order; their order in the flat vector within each scope.
+        derived: Its `numpyro.deterministic` sites that do not change from step to step.
+        outcome: Its observed site.
+        information: Where `fisher` comes from: "expected" (closed form), "observed" (Hessian) or
+            "sigma points" (some latent has no gradient).
+        without_gradient: Latents that move the likelihood without giving it a finite gradient.
+        parameters: Values of its `numpyro.param` sites and modules, the learned prior ψ: the leaves
+            that an outer loop may change.
+        example: A row that the program is known to accept, `[1, 1, ...]`.
+    """
+
+    name: str = eqx.field(static=True)
+    model: Callable[..., Any] = eqx.field(static=True)
+    signature: Signature = eqx.field(static=True)
+    latents: tuple[Latent, ...] = eqx.field(static=True)
+    derived: tuple[Derived, ...] = eqx.field(static=True)
+    outcome: Outcome = eqx.field(static=True)
+    information: str = eqx.field(static=True)
+    without_gradient: tuple[str, ...] = eqx.field(static=True)
+    parameters: dict[str, PyTree]
+    example: Data
+
+    # --- what it is made of
+
+    def select(self, scope: str | None = None, role: str | None = None) -> tuple[Latent, ...]:
+        """The latents of a scope ("lifetime", "task"), of a role, or of both."""
+        return tuple(
+            latent
+            for latent in self.latents
+            if scope in (None, latent.scope) and role in (None, latent.role)
+        )
+
+    def latent(self, name: str) -> Latent:
+        """The latent of that name.
+
+        Raises:
+            BadgerError: If there is none.
+        """
+        names = [latent.name for latent in self.latents]
+        if name not in names:
+            raise BadgerError(
+                f"{self.name} has no latent '{name}'{did_you_mean(name, names)}: "
+                f"it has {listed(names, 12)}"
+            )
+        return self.latents[names.index(name)]
+
+    @property
+    def lifetime_size(self) -> int:
+        """Entries of u that all tasks share."""
+        return sum(latent.size for latent in self.select(LIFETIME))
+
+    @property
+    def task_size(self) -> int:
+        """Entries of u that each task has for itself."""
+        return sum(latent.size for latent in self.select(TASK))
+
+    @property
+    def size(self) -> int:
+        """Length of the flat vector u of one task."""
+        return self.lifetime_size + self.task_size
+
+    @property
+    def discrete(self) -> tuple[Latent, ...]:
+        """The discrete latents: they have no coordinate."""
+        return tuple(latent for latent in self.latents if latent.discrete)
+
+    @property
+    def prior_normal(self) -> bool:
+        """Whether the prior of u is exactly N(0, I)."""
+        return all(latent.kind == WHITENED for latent in self.latents)
+
+    def with_coordinates(self, kinds: Mapping[str, str]) -> Program:
+        """The same program, with other coordinates: latent name to "whitened" or "unconstrained".
+
+        Raises:
+            BadgerError: Where a latent has no such coordinate.
+        """
+        for name, kind in kinds.items():
+            latent = self.latent(name)
+            if kind not in dict(latent.shapes):
+                raise BadgerError(
+                    f"{self.name}: latent '{name}' ({latent.family}) has no {kind} coordinate"
+                )
+        latents = tuple(
+            dataclasses.replace(latent, kind=kinds.get(latent.name, latent.kind))
+            for latent in self.latents
+        )
+        return dataclasses.replace(self, latents=latents)
+
+    # --- a whole lifetime
+
+    @eqx.filter_jit
+    def terms(
+        self,
+        lifetime: Float[Array, " lifetime"],
+        task: Float[Array, "task size"],
+        data: Data,
+        discrete: Mapping[str, Array] | None = None,
+    ) -> Terms:
+        """Log density of everything at a point, in coordinates, term by term.
+
+        Args:
+            lifetime: Coordinates that all tasks share.
+            task: Coordinates of each task.
+            data: Evidence of these tasks, with its outcome.
+            discrete: Values of discrete latents, by name, `[task, *shape]` or `[*shape]`.
+        """
+        return self._terms(self._at(lifetime, task, data, discrete), data)
+
+    @eqx.filter_jit
+    def constrain(
+        self,
+        lifetime: Float[Array, " lifetime"],
+        task: Float[Array, "task size"],
+        task_columns: Mapping[str, Array],
+        key: PRNGKeyArray | None = None,
+    ) -> dict[str, Array]:
+        """The latents and deterministics at a point, in the user's own space.
+
+        Args:
+            lifetime: Coordinates that all tasks share.
+            task: Coordinates of each task.
+            task_columns: Columns of the task, `[task, 1, ...]`.
+            key: With which discrete latents are drawn from their prior.
+
+        Returns:
+            By name: `[*shape]` in a lifetime, `[task, *shape]` in a task.
+        """
+        data = self.without_rows(task_columns, task.shape[0])
+        return self._values(self._at(lifetime, task, data, key=key).sites)
+
+    @eqx.filter_jit
+    def unconstrain(
+        self, values: Mapping[str, Array], task_columns: Mapping[str, Array], tasks: int
+    ) -> tuple[Float[Array, " lifetime"], Float[Array, "task size"]]:
+        """The point at which the latents have these values: the inverse of `constrain`."""
+        data = self.without_rows(task_columns, tasks)
+        sites = self._walk(data, values=self._as_sites(values)).sites
+        coordinates = {
+            latent.name: to_coordinate(sites[latent.name].fn, sites[latent.name].value, latent.kind)
+            for latent in self.latents
+            if not latent.discrete
+        }
+        return pack(self.latents, coordinates, tasks)
+
+    @eqx.filter_jit
+    def log_prior_by_site(
+        self, values: Mapping[str, Array], task_columns: Mapping[str, Array], tasks: int
+    ) -> dict[str, Array]:
+        """Log prior of each site (latents, factors) in the user's own space: scalar or `[task]`."""
+        data = self.without_rows(task_columns, tasks)
+        return self.priors_of(self.walk_at(values, data), tasks)
+
+    @eqx.filter_jit
+    def log_likelihood_of(
+        self, values: Mapping[str, Array], data: Data
+    ) -> Float[Array, "task step"]:
+        """Log likelihood of each outcome, given the latents in the user's own space."""
+        return self.rows_of(self.walk_at(values, data), data)
+
+    @eqx.filter_jit
+    def supports(self, values: Mapping[str, Array], data: Data) -> Array:
+        """Whether each outcome, `[task, step, ...]`, is one that its distribution can give."""
+        site = self.walk_at(values, data).sites[self.outcome.site]
+        inside = site.fn.support(site.value)
+        missing = jnp.ndim(site.value) - jnp.ndim(inside)
+        inside = inside.reshape(inside.shape + (1,) * missing)
+        return jnp.broadcast_to(inside, jnp.shape(site.value))
+
+    @eqx.filter_jit
+    def simulate(
+        self, key: PRNGKeyArray, data: Data, values: Mapping[str, Array] | None = None
+    ) -> Simulated:
+        """Draws a lifetime: what is not given in `values`, and the outcome of each step.
+
+        A stateful program is walked step by step, so that its state follows the drawn outcomes.
+        """
+        data = data._replace(outcome=None)
+        given = self._as_sites(values or {})
+        if not self.signature.stateful:
+            return self._simulated(self._walk(data, key=key, values=given))
+        keys = jax.random.split(key, data.steps)
+        first = self._walk(data.step(slice(0, 1), data.state), key=keys[0], values=given)
+        latents = {latent.name: first.sites[latent.name].value for latent in self.latents}
+        drawn = self._simulated(first)
+
+        def one_step(state: PyTree, xs: Any) -> tuple[PyTree, Array]:
+            key, columns = xs
+            done = self._walk(_now(data, columns, state), key=key, values=latents)
+            return done.state, done.sites[self.outcome.site].value[:, 0]
+
+        state, rest = jax.lax.scan(one_step, drawn.state, (keys[1:], _later(data.columns)))
+        outcome = jnp.concatenate([drawn.outcome, jnp.moveaxis(rest, 0, 1)], 1)
+        return Simulated(drawn.values, outcome, state)
+
+    @eqx.filter_jit
+    def state_after(self, values: Mapping[str, Array], data: Data, mask: Array) -> PyTree:
+        """The state of a stateful program after the rows that `mask`, `[task, step]`, calls real.
+
+        The first row of each task must be real: a program does not show the state it starts from.
+        """
+        given = self._as_sites(values)
+        start = self._walk(data.step(slice(0, 1), data.state), values=given).state
+
+        def one_step(state: PyTree, xs: Any) -> tuple[PyTree, None]:
+            columns, outcome, real = xs
+            now = _now(data, columns, state)._replace(outcome=outcome[:, None])
+            after = self._walk(now, values=given).state
+            keep = jax.tree.map(
+                lambda new, old: jnp.where(_like(real, new), new, old), after, state
+            )
+            return keep, None
+
+        later = (_later(data.columns), *_later({"y": data.outcome, "mask": mask}).values())
+        return jax.lax.scan(one_step, start, later)[0]
+
+    # --- one task, one step
+
+    def log_prior(
+        self, u: Float[Array, " size"], task_columns: Mapping[str, Array] | None = None
+    ) -> Float[Array, ""]:
+        """Log prior of one task's flat vector, in nats: that of N(0, I), plus any factors."""
+        columns = {name: x[None, None] for name, x in (task_columns or {}).items()}
+        data = self.without_rows(columns, 1)
+        lifetime, task = self._split(u)
+        terms = self._priors(self._at(lifetime, task, data).sites, 1)
+        return terms[0] + terms[1].sum()
+
+    def log_likelihood(
+        self, u: Float[Array, " size"], step: Step, state: PyTree = None
+    ) -> Float[Array, ""]:
+        """Log likelihood of one piece of evidence, in nats. jit- and vmap-able."""
+        return self.log_likelihood_and_state(u, step, state)[0]
+
+    def log_likelihood_and_state(
+        self, u: Float[Array, " size"], step: Step, state: PyTree = None
+    ) -> tuple[Float[Array, ""], PyTree]:
+        """Log likelihood of one piece of evidence, and the state after it."""
+        data = self._data(step, state)
+        walked = self._at(*self._split(u), data)
+        return self.rows_of(walked, data)[0, 0], walked.state
+
+    def score(
+        self, u: Float[Array, " size"], step: Step, state: PyTree = None
+    ) -> Float[Array, " size"]:
+        """Gradient of the log likelihood of one piece of evidence."""
+        return jax.grad(self.log_likelihood)(u, step, state)
+
+    def fisher(
+        self, u: Float[Array, " size"], step: Step, state: PyTree = None
+    ) -> Float[Array, "size size"]:
+        """Fisher information of one piece of evidence about u; positive semi-definite.
+
+        Expected, JᵀIJ with the family's own information I in closed form and J the Jacobian of its
+        parameters; else minus the Hessian at the outcome, its negative eigenvalues set to zero.
+        """
+        data = self._data(step, state)
+
+        def theta(u: Array) -> Array:
+            known = outcome_information(self._outcome(u, data).fn)
+            assert known is not None
+            return known[0].reshape(-1)
+
+        if self.information == EXPECTED:
+            known = outcome_information(self._outcome(u, data).fn)
+            assert known is not None
+            size = known[0].shape[-1]
+            blocks = known[1].reshape(-1, size, size)
+            jacobian = jax.jacfwd(theta)(u).reshape(-1, size, self.size)
+            return jnp.einsum("bpi,bpq,bqj->ij", jacobian, blocks, jacobian)
+        return nearest_psd(-jax.hessian(self.log_likelihood)(u, step, state))
+
+    def stein_score_and_fisher(
+        self,
+        u: Float[Array, " size"],
+        scale_tril: Float[Array, "size size"],
+        step: Step,
+        state: PyTree = None,
+    ) -> tuple[Float[Array, " size"], Float[Array, "size size"]]:
+        """Score and curvature averaged over N(u, S Sᵀ) by sigma points: needs no gradient."""
+        score, hessian = stein_score_and_hessian(
+            lambda u: self.log_likelihood(u, step, state), u, scale_tril
+        )
+        return score, nearest_psd(-hessian)
+
+    # --- within
+
+    def walk_at(self, values: Mapping[str, Array], data: Data) -> Walk:
+        """Walks once with latents given in the user's own space."""
+        return self._walk(data, values=self._as_sites(values))
+
+    def rows_of(self, walked: Walk, data: Data) -> Float[Array, "task step"]:
+        """The log likelihood of each outcome in a walk."""
+        return _rows(walked.sites[self.outcome.site].log_prob, data)
+
+    def priors_of(self, walked: Walk, tasks: int) -> dict[str, Array]:
+        """The log density of each other site in a walk, in the user's space: scalar or `[task]`."""
+        return {
+            name: _per_task(site.log_prob, tasks) if site.inside(TASK) else jnp.sum(site.log_prob)
+            for name, site in walked.sites.items()
+            if site.kind in ("latent", "factor", "observed")
+        }
+
+    def without_rows(self, task_columns: Mapping[str, Array], tasks: int) -> Data:
+        """Data of that many tasks with one placeholder row each, where only latents matter."""
+        columns = {
+            name: jnp.broadcast_to(x, (tasks, 1, *x.shape[2:]))
+            for name, x in self.example.columns.items()
+        }
+        return Data(columns, task_columns)
+
+    def _walk(self, data: Data, key: PRNGKeyArray | None = None, **given: Any) -> Walk:
+        return walk(
+            self.model,
+            self.signature,
+            data,
+            key=jax.random.key(0) if key is None else key,
+            outcome_site=self.outcome.site,
+            parameters=self.parameters,
+            **given,
+        )
+
+    def _at(
+        self,
+        lifetime: Array,
+        task: Array,
+        data: Data,
+        discrete: Mapping[str, Array] | None = None,
+        key: PRNGKeyArray | None = None,
+    ) -> Walk:
+        return self._walk(
+            data,
+            key=key,
+            coordinates=unpack(self.latents, lifetime, task),
+            kinds={latent.name: latent.kind for latent in self.latents},
+            values=self._as_sites(discrete or {}),
+        )
+
+    def _terms(self, walked: Walk, data: Data) -> Terms:
+        lifetime, task = self._priors(walked.sites, data.tasks)
+        return Terms(lifetime, task, _rows(walked.sites[self.outcome.site].log_prob, data))
+
+    def _priors(self, sites: Mapping[str, Site], tasks: int) -> tuple[Array, Array]:
+        lifetime, task = jnp.zeros(()), jnp.zeros(tasks)
+        for site in sites.values():
+            if site.kind not in ("latent", "factor", "observed"):
+                continue
+            density = site.log_prob if site.log_density is None else site.log_density
+            if site.inside(TASK):
+                task = task + _per_task(density, tasks)
+            else:
+                lifetime = lifetime + jnp.sum(density)
+        return lifetime, task
+
+    def _values(self, sites: Mapping[str, Site]) -> dict[str, Array]:
+        return {
+            thing.name: thing.task_first(sites[thing.name].value)
+            for thing in (*self.latents, *self.derived)
+        }
+
+    def _as_sites(self, values: Mapping[str, Array]) -> dict[str, Array]:
+        latents = {latent.name: latent for latent in self.latents}
+        return {
+            name: latents[name].as_site(jnp.asarray(value))
+            for name, value in values.items()
+            if name in latents
+        }
+
+    def _simulated(self, walked: Walk) -> Simulated:
+        sites = walked.sites
+        return Simulated(self._values(sites), sites[self.outcome.site].value, walked.state)
+
+    def _split(self, u: Array) -> tuple[Array, Array]:
+        return u[: self.lifetime_size], u[None, self.lifetime_size :]
+
+    def _data(self, step: Step, state: PyTree) -> Data:
+        def lead(columns: Mapping[str, Array]) -> dict[str, Array]:
+            return {name: jnp.asarray(x)[None, None] for name, x in columns.items()}
+
+        outcome = None if step.outcome is None else jnp.asarray(step.outcome)[None, None]
+        return Data(lead(step.columns), lead(step.task_columns), outcome, state)
+
+    def _outcome(self, u: Array, data: Data) -> Site:
+        return self._at(*self._split(u), data).sites[self.outcome.site]
+
+
+def _per_task(density: Array, tasks: int) -> Float[Array, " task"]:
+    """Sums a batch `[..., task, step]` over all but the axis of tasks."""
+    density = jnp.asarray(density)
+    axis = density.ndim - 2
+    return density.sum(tuple(i for i in range(density.ndim) if i != axis)).reshape(tasks)
+
+
+def _rows(density: Array, data: Data) -> Float[Array, "task step"]:
+    """Sums a batch `[..., task, step]` over all but the last two axes."""
+    density = jnp.asarray(density)
+    return density.sum(tuple(range(density.ndim - 2))).reshape(data.tasks, data.steps)
+
+
+def _later(columns: Mapping[str, Array]) -> dict[str, Array]:
+    """The steps after the first, their axis in front, to be scanned over."""
+    return {name: jnp.moveaxis(x[:, 1:], 1, 0) for name, x in columns.items()}
+
+
+def _now(data: Data, columns: Mapping[str, Array], state: PyTree) -> Data:
+    """One step of every task, out of a scan."""
+    columns = {name: column[:, None] for name, column in columns.items()}
+    return data._replace(columns=columns, state=state)
+
+
+def _like(mask: Array, target: Array) -> Array:
+    """A mask `[task]` with as many axes as the target."""
+    return mask.reshape(mask.shape + (1,) * (target.ndim - mask.ndim))

@@ -1,0 +1,246 @@
+"""The contract of a program, proved numerically instead of trusted.
+
+What a likelihood may depend on is asked of the program itself: all tasks at once, one task at a
+time, one step at a time, and with other rows exchanged, it must give the same numbers. This finds
+what NumPyro lets pass in silence: a mean over steps, a lag, a centring on the grand mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PyTree
+
+from bayes_badger.errors import BadgerError
+from bayes_badger.program.latent import TASK
+from bayes_badger.program.walk import Data
+
+if TYPE_CHECKING:
+    from bayes_badger.program.program import Program
+
+DRAWS = 3
+# Float32 carries seven digits; what a mistake moves, it moves in the first ones.
+TOLERANCE = 1e-3
+
+
+class NotAccepted(BadgerError):
+    """A program fails on these columns; on others it may not."""
+
+
+class _Probe(NamedTuple):
+    """What a program says of some data: per row, per site, and its state afterwards."""
+
+    rows: Array
+    priors: dict[str, Array]
+    state: PyTree
+
+
+def prove(program: Program, data: Data, key: Array) -> None:
+    """Raises BadgerError, naming culprit and remedy, if the program breaks the contract."""
+    proved = 0
+    for draw_key in jax.random.split(key, DRAWS):
+        values = prior_values(program, draw_key, data)
+        simulated = program.simulate(draw_key, data, values)
+        given = data._replace(outcome=simulated.outcome)
+        base = _probe(program, values, given)
+        if not np.isfinite(base.rows).all():
+            continue
+        proved += 1
+        _one_task_at_a_time(program, values, given, base)
+        _one_step_at_a_time(program, values, given, base)
+        _other_rows_exchanged(program, values, given, base)
+    if not proved:
+        raise NotAccepted(
+            f"{program.name}: the log likelihood of its own simulated outcomes is not finite, "
+            f"{DRAWS} times of {DRAWS}: look for a logarithm, root or division that can fail"
+        )
+
+
+def latents_without_gradient(program: Program, data: Data, key: Array) -> tuple[str, ...]:
+    """Latents that move the likelihood, but through which no finite gradient comes."""
+    total = eqx.filter_jit(lambda a, z, data: program.terms(a, z, data).log_likelihood.sum())
+    slope = eqx.filter_jit(jax.grad(total, argnums=(0, 1)))
+    suspects = {latent.name for latent in program.latents if not latent.discrete}
+    moved: set[str] = set()
+    for draw_key in jax.random.split(key, DRAWS):
+        a_key, z_key = jax.random.split(draw_key)
+        a = 0.5 * jax.random.normal(a_key, (program.lifetime_size,))
+        z = 0.5 * jax.random.normal(z_key, (data.tasks, program.task_size))
+        gradient, here = slope(a, z, data), total(a, z, data)
+        for name, scope, part in _parts(program):
+            if name not in suspects:
+                continue
+            own = gradient[scope][..., part]
+            if jnp.isfinite(own).all() and (own != 0).any():
+                suspects.discard(name)
+                continue
+            a_there = a.at[part].add(0.5) if scope == 0 else a
+            z_there = z.at[:, part].add(0.5) if scope == 1 else z
+            if not jnp.allclose(total(a_there, z_there, data), here):
+                moved.add(name)
+    return tuple(latent.name for latent in program.latents if latent.name in suspects & moved)
+
+
+def prior_values(program: Program, key: Array, data: Data) -> dict[str, Array]:
+    """Latents at half a prior sd from the centre: neither at a kink nor in a far tail."""
+    keys = jax.random.split(key, 3)
+    a = 0.5 * jax.random.normal(keys[0], (program.lifetime_size,))
+    z = 0.5 * jax.random.normal(keys[1], (data.tasks, program.task_size))
+    return program.constrain(a, z, data.task_columns, keys[2])
+
+
+def _parts(program: Program) -> Iterator[tuple[str, int, slice]]:
+    """Where each latent stands: its name, 0 in a lifetime or 1 in a task, and its entries."""
+    at = [0, 0]
+    for latent in program.latents:
+        scope = int(latent.scope == TASK)
+        if not latent.discrete:
+            yield latent.name, scope, slice(at[scope], at[scope] + latent.size)
+            at[scope] += latent.size
+
+
+@eqx.filter_jit
+def _probe(program: Program, values: Mapping[str, Array], data: Data) -> _Probe:
+    walked = program.walk_at(values, data)
+    return _Probe(
+        program.rows_of(walked, data),
+        program.priors_of(walked, data.tasks),
+        walked.state,
+    )
+
+
+def _one_task_at_a_time(
+    program: Program, values: Mapping[str, Array], data: Data, base: _Probe
+) -> None:
+    for i in range(data.tasks):
+        one = slice(i, i + 1)
+        own = {
+            n: v[one] if program.latent(n).scope == TASK else v
+            for n, v in _latents(program, values)
+        }
+        alone = _probe(program, own, data.task(one))
+        for name, density in alone.priors.items():
+            same = base.priors[name][one] if density.ndim else base.priors[name]
+            if not _close(density, same):
+                raise _prior_moves(program, values, data, name, "of other tasks")
+        if not _close(alone.rows, base.rows[one]):
+            raise _rows_move(program, values, data, "of other tasks")
+
+
+def _one_step_at_a_time(
+    program: Program, values: Mapping[str, Array], data: Data, base: _Probe
+) -> None:
+    state = None
+    for t in range(data.steps):
+        alone = _probe(program, values, data.step(slice(t, t + 1), state))
+        state = alone.state
+        for name, density in alone.priors.items():
+            if not _close(density, base.priors[name]):
+                raise _prior_moves(program, values, data, name, "of the task")
+        if not _close(alone.rows, base.rows[:, t : t + 1]):
+            raise _rows_move(program, values, data, "of the same task")
+
+
+def _other_rows_exchanged(
+    program: Program, values: Mapping[str, Array], data: Data, base: _Probe
+) -> None:
+    kept = data.steps // 2
+    moved = _probe(program, values, _exchanged(data, data.columns, kept))
+    for name, density in moved.priors.items():
+        if not _close(density, base.priors[name]):
+            raise _prior_moves(program, values, data, name, "of the task")
+    if not _close(moved.rows[:, :kept], base.rows[:, :kept]):
+        raise _rows_move(program, values, data, "of the same task")
+
+
+def _exchanged(data: Data, names: object, kept: int) -> Data:
+    """Gives every task, after its first rows, the rows of the first task.
+
+    No mere reordering: that would leave a mean over all rows as it was.
+    """
+
+    def exchange(x: Array) -> Array:
+        return jnp.concatenate([x[:, :kept], jnp.broadcast_to(x[:1], x.shape)[:, kept:]], 1)
+
+    columns = {n: exchange(x) if n in names else x for n, x in data.columns.items()}  # type: ignore[operator]
+    return data._replace(columns=columns)
+
+
+def _culprit(program: Program, values: Mapping[str, Array], data: Data, site: str | None) -> str:
+    """The column, or the outcome, that moves what it should not; empty if none does."""
+    base, kept = _probe(program, values, data), data.steps // 2
+
+    def moves(other: Data, tasks: slice = slice(None)) -> bool:
+        there = _probe(program, values, other)
+        if site is None:
+            return not _close(there.rows[tasks, :kept], base.rows[tasks, :kept])
+        a, b = there.priors[site], base.priors[site]
+        return not _close(a[tasks] if a.ndim else a, b[tasks] if b.ndim else b)
+
+    for name in data.columns:
+        if moves(_exchanged(data, (name,), kept)):
+            return name
+    exchanged = _exchanged(data._replace(columns={"y": data.outcome}), ("y",), kept).columns["y"]
+    if moves(data._replace(outcome=exchanged)):
+        return program.signature.outcome
+    for name, x in data.task_columns.items():
+        others = jnp.concatenate([x[:1], jnp.broadcast_to(x[1:2], x[1:].shape)])
+        if moves(data._replace(task_columns={**data.task_columns, name: others}), slice(0, 1)):
+            return name
+    return ""
+
+
+def _rows_move(
+    program: Program, values: Mapping[str, Array], data: Data, whose: str
+) -> BadgerError:
+    name = _culprit(program, values, data, None)
+    if name == program.signature.outcome:
+        return BadgerError(
+            f"{program.name}: the likelihood of a row depends on '{name}' in other rows {whose}: "
+            "pass earlier outcomes as a column of their own, or carry them in state"
+        )
+    if name in program.signature.task_columns:
+        return _centred(program, name)
+    what = f"on '{name}' in other rows" if name else "on other rows"
+    return BadgerError(
+        f"{program.name}: the likelihood of a row depends {what} {whose} (a mean, a lag or a "
+        f"centring inside the program?): compute it in the table and pass it as a column"
+    )
+
+
+def _prior_moves(
+    program: Program, values: Mapping[str, Array], data: Data, site: str, whose: str
+) -> BadgerError:
+    name = _culprit(program, values, data, site)
+    if not name:
+        return BadgerError(
+            f"{program.name}: the prior of '{site}' depends on the rows {whose}: "
+            "a latent may depend on keyword-only columns of its own task alone"
+        )
+    if name in program.signature.task_columns:
+        return _centred(program, name)
+    return BadgerError(
+        f"{program.name}: the prior of '{site}' depends on the rows of '{name}' {whose}: make "
+        f"{name} keyword-only, one value per task (a mean over rows is computed in the table)"
+    )
+
+
+def _centred(program: Program, name: str) -> BadgerError:
+    return BadgerError(
+        f"{program.name}: a task depends on '{name}' of other tasks (a centring inside the "
+        f"program?): centre {name} in the table"
+    )
+
+
+def _latents(program: Program, values: Mapping[str, Array]) -> Iterator[tuple[str, Array]]:
+    return ((latent.name, values[latent.name]) for latent in program.latents)
+
+
+def _close(a: Array, b: Array) -> bool:
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    return bool(np.all((np.abs(a - b) <= TOLERANCE * (1 + np.abs(b))) | (a == b) | np.isnan(b)))

@@ -10,7 +10,7 @@
 | `fit` | infers the latents of a program from evidence; returns a `Run` |
 | `predict` | a run's posterior and predictive for tasks it has not seen |
 | `compare` | ranks runs on the same evidence by expected log predictive density |
-| `load`, `runs` | reads a stored run; lists those in a folder |
+| `load`, `list_runs` | reads a stored run; lists those in a folder |
 | `lift` | a NumPyro program as pure functions of one flat vector |
 | `read` | evidence from a file, a data frame, arrays |
 """
@@ -22,15 +22,14 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bayes_badger.compare import compare
+    from bayes_badger.comparison import compare
     from bayes_badger.errors import BadgerError
     from bayes_badger.evidence import Evidence, read
-    from bayes_badger.fit import fit
-    from bayes_badger.predict import predict
+    from bayes_badger.fitting import fit
+    from bayes_badger.prediction import predict
     from bayes_badger.program import Program, lift, read_signature
     from bayes_badger.recipe import load_recipe
-    from bayes_badger.runs import Run
-    from bayes_badger.runs import list_runs as runs
+    from bayes_badger.runs import Run, list_runs
     from bayes_badger.runs import read_run as load
 
 __version__ = version("bayes-badger")
@@ -42,29 +41,30 @@ __all__ = [
     "compare",
     "fit",
     "lift",
+    "list_runs",
     "load",
     "load_recipe",
     "predict",
     "read",
     "read_signature",
-    "runs",
 ]
 
+# No room has the name of what it gives, or the module would hide the function.
 # The rooms are entered when they are first asked for: jax and arviz take seconds to import.
 _ROOMS = {
     "BadgerError": ("errors", "BadgerError"),
     "Evidence": ("evidence", "Evidence"),
     "Program": ("program", "Program"),
     "Run": ("runs", "Run"),
-    "compare": ("compare", "compare"),
-    "fit": ("fit", "fit"),
+    "compare": ("comparison", "compare"),
+    "fit": ("fitting", "fit"),
+    "list_runs": ("runs", "list_runs"),
     "lift": ("program", "lift"),
     "load": ("runs", "read_run"),
     "load_recipe": ("recipe", "load_recipe"),
-    "predict": ("predict", "predict"),
+    "predict": ("prediction", "predict"),
     "read": ("evidence", "read"),
     "read_signature": ("program", "read_signature"),
-    "runs": ("runs", "list_runs"),
 }
 
 

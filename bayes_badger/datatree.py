@@ -1,12 +1,12 @@
 """A belief as ArviZ sees it: a DataTree in long form, complete.
 
-Rows are one dimension, `obs_id`, whatever the tasks' lengths, with the task's label as a coordinate:
-padding never reaches ArviZ, and every diagnostic that wants a 1-D observation has one.
+Rows are one dimension, `obs_id`, whatever the tasks' lengths, with the label of the task as a
+coordinate: padding never reaches ArviZ, and what wants a 1-D observation has one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import equinox as eqx
@@ -17,12 +17,11 @@ import xarray as xr
 from jaxtyping import Array, PRNGKeyArray
 
 from bayes_badger.belief import Draws
-from bayes_badger.errors import BadgerError
-from bayes_badger.evidence import Block, Evidence
-from bayes_badger.evidence.blocks import single
-from bayes_badger.program import LIFETIME, TASK, Data, Program
+from bayes_badger.evidence import Evidence
+from bayes_badger.evidence.compiled import data_of, task_columns_of
+from bayes_badger.labels import Labels
+from bayes_badger.program import TASK, Data, Program
 
-OBS = "obs_id"
 # Independent draws come as chains too: ArviZ's diagnostics and plots want several.
 PRIOR_CHAINS, PRIOR_DRAWS = 4, 250
 # Above this many values, quantities that have one per row and draw are kept for fewer draws.
@@ -54,7 +53,7 @@ def build_tree(
         by scope.
     """
     prior_key, prior_predictive_key, predictive_key = jax.random.split(key, 3)
-    labels = _Labels(program, evidence)
+    labels = Labels(program, evidence)
     kept = _kept(draws, evidence)
     posterior = {name: jnp.asarray(x) for name, x in _latents(program, draws.values).items()}
     pointwise = {name: x[:, kept] for name, x in posterior.items()}
@@ -88,8 +87,7 @@ def build_tree(
 
 def draw_prior(program: Program, evidence: Evidence, key: PRNGKeyArray) -> dict[str, np.ndarray]:
     """Lifetimes from the prior, with the tasks of the evidence: `[chain, draw, ...]`."""
-    columns = {name: jnp.asarray(single(x))[:, None] for name, x in evidence.task_columns.items()}
-    tasks = evidence.n_tasks
+    columns, tasks = task_columns_of(evidence), evidence.n_tasks
 
     def one(program: Program, key: Array, columns: Any) -> dict[str, Array]:
         return program.simulate(key, program.without_rows(columns, tasks)).values
@@ -103,15 +101,27 @@ def predict_rows(
     evidence: Evidence,
     values: Mapping[str, Array],
     key: PRNGKeyArray,
-    states: Callable[[Block], Any] | None = None,
+    history: Evidence | None = None,
 ) -> np.ndarray:
-    """An outcome for each row from each draw of the latents: `[chain, draw, row, ...]`."""
+    """An outcome for each row from each draw of the latents: `[chain, draw, row, ...]`.
 
-    def one(program: Program, xs: Any, data: Data) -> Array:
+    Args:
+        program: The lifted program.
+        evidence: The rows; their outcomes, if any, are not looked at.
+        values: Draws of the latents, `[chain, draw, ...]`.
+        key: For the outcomes.
+        history: For a program with state, the rows that came before, of the same tasks: at least
+            one of each. By default nothing came before.
+    """
+
+    def one(program: Program, xs: Any, data: Data, past: Any) -> Array:
         key, values = xs
+        if past is not None:
+            before, mask = past
+            data = data._replace(state=program.state_after(values, before, mask))
         return program.simulate(key, data, values).outcome
 
-    return _by_block(one, program, evidence, values, key, states)
+    return _by_block(one, program, evidence, values, key, history)
 
 
 def log_likelihood_rows(
@@ -119,39 +129,19 @@ def log_likelihood_rows(
 ) -> np.ndarray:
     """Log likelihood of each row at each draw of the latents, in nats: `[chain, draw, row]`."""
 
-    def one(program: Program, xs: Any, data: Data) -> Array:
+    def one(program: Program, xs: Any, data: Data, _: None) -> Array:
         return program.log_likelihood_of(xs[1], data)
 
     return _by_block(one, program, evidence, values, jax.random.key(0))
 
 
-def safe_name(name: str) -> str:
-    """A site's name as netCDF and ArviZ take it.
-
-    Example:
-        >>> safe_name("net/layers[0].weight")
-        'net.layers.0.weight'
-    """
-    return name.replace("/", ".").replace("[", ".").replace("]", "").replace("..", ".").strip(".")
-
-
-def data_of(block: Block, states: Any = None) -> Data:
-    """A block of evidence as a program takes it."""
-    return Data(
-        {name: jnp.asarray(x) for name, x in block.columns.items()},
-        {name: jnp.asarray(x) for name, x in block.task_columns.items()},
-        None if block.outcome is None else jnp.asarray(block.outcome),
-        states,
-    )
-
-
 def _by_block(
-    function: Callable[[Program, Any, Data], Array],
+    function: Callable[[Program, Any, Data, Any], Array],
     program: Program,
     evidence: Evidence,
     values: Mapping[str, Array],
     key: PRNGKeyArray,
-    states: Callable[[Block], Any] | None = None,
+    history: Evidence | None = None,
 ) -> np.ndarray:
     """Applies a function of one draw to each block of tasks; back to the long form of rows."""
     lead = next(iter(values.values())).shape[:2]
@@ -163,9 +153,12 @@ def _by_block(
         }
         flat = {name: x.reshape(-1, *x.shape[2:]) for name, x in own.items()}
         keys = jax.random.split(jax.random.fold_in(key, i), lead[0] * lead[1])
-        data = data_of(block, None if states is None else states(block))
-        cells = block.mask.size
-        done.append(_over_draws(function, program, (keys, flat), (data,), lead, cells))
+        past = None
+        if history is not None:
+            before = history.select(block.tasks).padded()
+            past = data_of(before), jnp.asarray(before.mask)
+        args = (data_of(block), past)
+        done.append(_over_draws(function, program, (keys, flat), args, lead, block.mask.size))
     return evidence.long(blocks, done, axis=2)
 
 
@@ -191,7 +184,7 @@ def _over_draws(
 def _log_prior(
     program: Program, evidence: Evidence, values: Mapping[str, Array]
 ) -> dict[str, np.ndarray]:
-    columns = {name: jnp.asarray(single(x))[:, None] for name, x in evidence.task_columns.items()}
+    columns = task_columns_of(evidence)
     lead = next(iter(values.values())).shape[:2]
     flat = {name: x.reshape(-1, *x.shape[2:]) for name, x in values.items()}
 
@@ -209,97 +202,3 @@ def _kept(draws: Draws, evidence: Evidence) -> slice:
     """Which draws are kept where there is a value per row."""
     values = draws.chains * draws.draws * max(evidence.n_rows, 1)
     return slice(None, None, max(1, -(-values // POINTWISE_LIMIT)))
-
-
-class _Labels:
-    """Names the axes of arrays, with the labels of tasks and rows."""
-
-    def __init__(self, program: Program, evidence: Evidence) -> None:
-        self.program, self.task = program, evidence.task_name
-        things = (*program.latents, *program.derived)
-        self.scopes = {thing.name: thing.scope for thing in things}
-        self.tasks = evidence.tasks
-        self.rows = {
-            OBS: evidence.rows,
-            self.task: (OBS, evidence.tasks[evidence.task_index]),
-        }
-        self._refuse_clashes(program, evidence)
-
-    def of_values(
-        self, values: Mapping[str, Any], lead: tuple[str, ...] = ("chain", "draw")
-    ) -> xr.Dataset:
-        """Latents and deterministics."""
-        variables = {}
-        for name, x in values.items():
-            dims = (*lead, self.task) if self.scopes[name] != LIFETIME else lead
-            variables[safe_name(name)] = (self._dims(name, np.ndim(x), dims), np.asarray(x))
-        return self._dataset(variables, {self.task: self.tasks})
-
-    def of_sites(self, values: Mapping[str, Any]) -> xr.Dataset:
-        """One value per site, or per site and task."""
-        variables = {}
-        for name, x in values.items():
-            dims = ("chain", "draw", self.task)[: np.ndim(x)]
-            variables[safe_name(name)] = (dims, np.asarray(x))
-        return self._dataset(variables, {self.task: self.tasks})
-
-    def of_rows(self, values: Mapping[str, Any], kept: slice | None = None) -> xr.Dataset:
-        """One value per row."""
-        variables = {
-            name: (self._dims(name, np.ndim(x), ("chain", "draw", OBS)), np.asarray(x))
-            for name, x in values.items()
-        }
-        return self._dataset(variables, self.rows, kept)
-
-    def plain(self, values: Mapping[str, Any]) -> xr.Dataset:
-        """One value per draw."""
-        return self._dataset({n: (("chain", "draw"), np.asarray(x)) for n, x in values.items()}, {})
-
-    def observed(self, evidence: Evidence) -> xr.Dataset:
-        """The outcome of each row."""
-        name, x = evidence.outcome_name, evidence.outcome
-        assert x is not None  # noqa: S101 - what was fitted has outcomes
-        return xr.Dataset({name: (self._dims(name, x.ndim, (OBS,)), x)}, self.rows)
-
-    def constant(self, evidence: Evidence) -> xr.Dataset:
-        """Columns of rows and of tasks."""
-        variables = {n: (self._dims(n, x.ndim, (OBS,)), x) for n, x in evidence.columns.items()}
-        by_task = {
-            n: (self._dims(n, x.ndim, (self.task,)), x) for n, x in evidence.task_columns.items()
-        }
-        # The label of a row's task cannot share its name with the dim of tasks.
-        label = f"{self.task}_of_{OBS}"
-        rows = {OBS: evidence.rows, label: self.rows[self.task]}
-        return xr.Dataset({**variables, **by_task}, {**rows, self.task: self.tasks})
-
-    def _dims(self, name: str, ndim: int, lead: Sequence[str]) -> tuple[str, ...]:
-        extra = (f"{safe_name(name)}_dim_{i}" for i in range(ndim - len(lead)))
-        return (*lead, *extra)
-
-    def _dataset(
-        self,
-        variables: Mapping[str, Any],
-        coords: Mapping[str, Any],
-        kept: slice | None = None,
-    ) -> xr.Dataset:
-        used = {dim for dims, _ in variables.values() for dim in dims}
-        shape = next(iter(variables.values()), ((), np.zeros(())))
-        sizes = dict(zip(shape[0], shape[1].shape, strict=True))
-        coords = {n: c for n, c in coords.items() if n in used or isinstance(c, tuple)}
-        for dim in ("chain", "draw"):
-            if dim in sizes:
-                step = kept.step if kept is not None and dim == "draw" else 1
-                coords[dim] = np.arange(sizes[dim]) * step
-        return xr.Dataset(dict(variables), coords)
-
-    def _refuse_clashes(self, program: Program, evidence: Evidence) -> None:
-        taken = {"chain", "draw", OBS}
-        if self.task in taken | set(self.scopes) | {evidence.outcome_name}:
-            raise BadgerError(
-                f"the task column is called '{self.task}', as is something else in "
-                f"{program.name}: rename the column"
-            )
-        names = [safe_name(name) for name in self.scopes]
-        twice = [name for name in names if names.count(name) > 1 or name in taken]
-        if twice:
-            raise BadgerError(f"{program.name}: two sites are called '{twice[0]}': rename one")

@@ -36,6 +36,6 @@ def listed(words: Iterable[object], limit: int = 5) -> str:
         >>> listed([1, 2])
         '1, 2'
     """
-    words = [str(word) for word in words]
-    rest = len(words) - limit
-    return ", ".join(words) if rest <= 0 else f"{', '.join(words[:limit])} and {rest} more"
+    texts = [str(word) for word in words]
+    rest = len(texts) - limit
+    return ", ".join(texts) if rest <= 0 else f"{', '.join(texts[:limit])} and {rest} more"

@@ -18,11 +18,12 @@ import numpy as np
 from bayes_badger import shelves
 from bayes_badger.belief import Draws
 from bayes_badger.datatree import build_tree
-from bayes_badger.errors import BadgerError, did_you_mean, listed
+from bayes_badger.errors import BadgerError, listed
 from bayes_badger.evidence import Evidence, from_arrays, read
 from bayes_badger.evidence.blocks import single
+from bayes_badger.evidence.compiled import data_of, task_columns_of
 from bayes_badger.inner_loop.protocol import Report, silent
-from bayes_badger.program import STEPS, TASKS, Data, Program, lift
+from bayes_badger.program import STEPS, TASK, TASKS, Data, Program, lift, read_signature
 from bayes_badger.program.lift import from_inputs
 from bayes_badger.recipe import Recipe, load_recipe
 from bayes_badger.runs import Run
@@ -164,16 +165,14 @@ def check_outcome(program: Program, evidence: Evidence, key: Any) -> None:
 
 def _supported(program: Program, evidence: Evidence, key: Any) -> np.ndarray:
     """Whether each row's outcome is within the support of its distribution, at a prior draw."""
-    from bayes_badger.inner_loop.nuts import task_columns_of
-
     columns = task_columns_of(evidence)
     drawn = program.simulate(key, program.without_rows(columns, evidence.n_tasks)).values
     blocks, found = evidence.blocks(), []
     for block in blocks:
-        data = Data(block.columns, block.task_columns, block.outcome)
+        data = data_of(block)
         values = {
             latent.name: drawn[latent.name][block.tasks]
-            if latent.scope == "task"
+            if latent.scope == TASK
             else drawn[latent.name]
             for latent in program.latents
         }
@@ -222,8 +221,6 @@ def _prepare(
     key: Any,
 ) -> tuple[Program, Evidence, dict[str, np.ndarray] | None]:
     """Lifts the program on real rows, or on simulated ones if there are none."""
-    from bayes_badger.program import read_signature
-
     if isinstance(loaded, shelves.LoadedProgram):
         model, name = loaded.model, loaded.name
         groups = columns or loaded.optional("columns")
@@ -232,7 +229,7 @@ def _prepare(
         model, name, groups = loaded, None, columns
         table = inputs = world = None
     signature = read_signature(model, name, groups)
-    given = {"settings": settings, "groups": groups, "name": name}
+    given: Any = {"settings": settings, "groups": groups, "name": name}
     if data is None and table is not None:
         data = table()
     if data is not None:
@@ -255,7 +252,7 @@ def _prepare(
         {name: np.asarray(x) for name, x in queries.task_columns.items()},
     )
     note = f"simulated {sizes[0]} tasks of {sizes[1]} steps from the program's own prior"
-    known = {thing.name for thing in (*program.latents, *program.derived)}
+    known = {variable.name for variable in program.variables}
     values = {name: np.asarray(x) for name, x in drawn.values.items() if name in known}
     return program, dataclasses.replace(evidence, notes=(*evidence.notes, note)), values
 

@@ -24,7 +24,8 @@ def model(floor, log_radon=None, *, log_uranium):
         level = intercept + uranium * log_uranium
         alpha = numpyro.sample("alpha", dist.Normal(level, between))
         with numpyro.plate("step", steps, dim=-1):
-            numpyro.sample("log_radon", dist.Normal(alpha + basement * floor, within), obs=log_radon)
+            house = dist.Normal(alpha + basement * floor, within)
+            numpyro.sample("log_radon", house, obs=log_radon)
 
 
 def evidence():

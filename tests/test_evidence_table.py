@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from bayes_badger.errors import BadgerError
@@ -118,6 +119,7 @@ def test_mixed_labels_are_noted():
         (np.array([1, 2, 3], np.float16), float, [1, 2, 3]),
         (pd.arrays.SparseArray([0.0, 0.0, 1.5]), float, [0, 0, 1.5]),
         (pd.array([1, 2, 3], dtype="int32[pyarrow]"), int, [1, 2, 3]),
+        (pd.Series([1, "2", 3.5], dtype=object), float, [1, 2, 3.5]),
     ],
 )
 def test_numbers_in_every_guise(cells, dtype, expected):
@@ -312,7 +314,11 @@ def test_a_label_must_be_there():
         (pd.timedelta_range("1D", periods=3), "x is a time ('1 days"),
         ([datetime.date(2020, 1, 1), None, None], "row 1: x is a time ('2020-01-01')"),
         ([[1, 2], [3], [4]], "row 1: x holds [1, 2], more than one number in a cell: give each"),
-        ([1, 2, {"a": 3}], "row 3: x holds"),
+        ([1, 2, {"a": 3}], "row 3: x holds {'a': 3}"),
+        (pd.array([[1], [2], [3]], pd.ArrowDtype(pa.list_(pa.int8()))), "row 1: x holds [1]"),
+        ([1, 10**400, 2], "row 2: x is 1e+300, too large"),
+        (pd.Categorical([1, None, 2]), "row 2: x is missing"),
+        (pd.period_range("2020", periods=3, freq="D"), "row 1: x is a time ('2020-01-01')"),
     ],
 )
 def test_cells_no_program_can_use(cells, message):

@@ -115,22 +115,21 @@ def quantile(reference, u):
 
 @partial(jax.jit, static_argnums=0)
 def derivatives(make, theta, u):
-    """Value, both derivatives in u, that in the parameters, and u and density of the value."""
+    """Value, its derivatives in u and in the parameters, and u and density of the value."""
 
     def value(theta, u):
         return from_normal(make(*theta), u)
 
     def at(u):
         x, slope = jax.value_and_grad(value, 1)(theta, u)
-        bend = jax.grad(jax.grad(value, 1), 1)(theta, u)
         fn = make(*theta)
-        return x, slope, bend, jax.jacfwd(value)(theta, u), to_normal(fn, x), fn.log_prob(x)
+        return x, slope, jax.jacfwd(value)(theta, u), to_normal(fn, x), fn.log_prob(x)
 
     return jax.vmap(at)(u)
 
 
 def evaluated(name, u):
-    """The six arrays of `derivatives`, in float32; compiled once per family."""
+    """The five arrays of `derivatives`, in float32; compiled once per family."""
     make, parameters, _ = FAMILIES[name]
     u = np.concatenate([u, np.zeros(40 - len(u))])[:40]
     arrays = derivatives(make, jnp.asarray(parameters, jnp.float32), jnp.asarray(u, jnp.float32))
@@ -155,15 +154,15 @@ def test_comes_back(name):
     # Beyond this, values next to an end of the support round to it.
     reach = 3.0 if name == "uniform" or "truncated" in name else 4.5
     u = np.linspace(-reach, reach, 13)
-    np.testing.assert_allclose(evaluated(name, u)[4][: len(u)], u, atol=3e-3)
+    np.testing.assert_allclose(evaluated(name, u)[3][: len(u)], u, atol=3e-3)
 
 
 @rows
 def test_has_its_own_density(name):
     u = np.linspace(-3.0, 3.0, 13)
-    _, slope, _, _, _, log_prob = (array[: len(u)] for array in evaluated(name, u))
-    # NumPyro's own normalising constants are off by this much at large concentrations.
-    tolerance = 2e-3 if "1000" in name else 3e-4
+    _, slope, _, _, log_prob = (array[: len(u)] for array in evaluated(name, u))
+    # In float32, NumPyro's own normalising constants are off by this much in some families.
+    tolerance = 2e-3 if "1000" in name or "far out" in name else 3e-4
     np.testing.assert_allclose(log_prob + np.log(slope), st.norm.logpdf(u), atol=tolerance)
 
 
@@ -171,7 +170,7 @@ def test_has_its_own_density(name):
 def test_derivatives_in_parameters(name):
     _, parameters, reference = FAMILIES[name]
     u = np.array([-3.0, -1.0, 0.0, 0.7, 3.0])
-    computed = evaluated(name, u)[3][: len(u)]
+    computed = evaluated(name, u)[2][: len(u)]
     for i, parameter in enumerate(parameters):
         step = 1e-4 * parameter * np.eye(len(parameters))[i]
         high, low = (quantile(reference(*(np.array(parameters) + s * step)), u) for s in (1, -1))
@@ -183,14 +182,28 @@ def test_derivatives_in_parameters(name):
 @rows
 def test_gradients_are_finite(name):
     u = np.array([-6.0, -1e-20, 0.0, 1e-20, 6.0])
-    value, slope, bend, by_parameters, _, _ = (array[: len(u)] for array in evaluated(name, u))
-    for array in (value, slope, bend, by_parameters):
+    value, slope, by_parameters, _, _ = (array[: len(u)] for array in evaluated(name, u))
+    for array in (value, slope, by_parameters):
         assert np.all(np.isfinite(array))
     assert np.all(slope[1:-1] > 0)
     np.testing.assert_allclose(slope[1:-1], slope[2], rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["gamma 4.0", "beta 2.0 5.0", "student 3.0", "generic line"])
+slow = partial(pytest.param, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "half cauchy",
+        "laplace",
+        "gamma 4.0",
+        slow("truncated both"),
+        slow("beta 2.0 5.0"),
+        slow("student 3.0"),
+        slow("generic line"),
+    ],
+)
 def test_second_derivatives(name):
     make, parameters, _ = FAMILIES[name]
     theta = jnp.asarray([*parameters, 0.8], jnp.float32)
@@ -198,14 +211,16 @@ def test_second_derivatives(name):
     def value(theta):
         return from_normal(make(*theta[:-1]), theta[-1])
 
-    gradient = jax.jit(jax.grad(value))
-    hessian = jax.jit(jax.jacfwd(jax.jacrev(value)))(theta)
+    gradient, second = jax.jit(jax.grad(value)), jax.jit(jax.jacfwd(jax.jacrev(value)))
+    hessian = second(theta)
     np.testing.assert_allclose(hessian, hessian.T, rtol=1e-2, atol=1e-4)
     step = 1e-2
     for i in range(len(theta)):
         move = step * jnp.eye(len(theta))[i]
         change = (gradient(theta + move) - gradient(theta - move)) / (2 * step)
-        np.testing.assert_allclose(hessian[i], change, rtol=2e-2, atol=2e-3)
+        np.testing.assert_allclose(hessian[i], change, rtol=2e-2, atol=3e-3)
+    for u in (-6.0, 0.0, 6.0):
+        assert np.all(np.isfinite(second(theta.at[-1].set(u))))
 
 
 COVARIANCE = np.array([[2.0, 0.5, 0.1], [0.5, 1.0, -0.3], [0.1, -0.3, 0.7]], np.float32)

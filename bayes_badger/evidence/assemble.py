@@ -34,7 +34,8 @@ class Cells:
         task_name: What a task is called.
         task_origin: The source; places are its tasks.
         present: Positions of the rows that are there; the others are padding, `[present]`.
-        incomplete: Rows that lack a column of the task which other rows of the task have.
+        incomplete: Whether a row lacks a column of the task that other rows of the task have, by
+            name, `[present]`.
         notes: What reading has done so far.
     """
 
@@ -89,6 +90,7 @@ def assemble_split(signature: Signature, cells: Cells, missing: str) -> tuple[Ev
 def _assemble(
     signature: Signature, cells: Cells, missing: str, queries: bool
 ) -> tuple[Evidence, Evidence]:
+    """Evidence and queries; without `queries`, evidence twice."""
     check_missing_option(missing)
     rows, codes, origin = cells.present, cells.codes[cells.present], cells.origin
     columns = [part for parts in cells.columns.values() for part in parts]
@@ -104,7 +106,7 @@ def _assemble(
     notes = list(cells.notes)
 
     wanted = ~stub
-    for name, mask in {**lacks, **{k: v[rows] for k, v in cells.incomplete.items()}}.items():
+    for name, mask in [*lacks.items(), *cells.incomplete.items()]:
         gone = mask & wanted
         if queries and name in {part.name for part in outcome}:
             gone &= ~no_outcome
@@ -122,7 +124,7 @@ def _assemble(
     if not lengths.all():
         notes.append(_without_rows(cells, np.flatnonzero(lengths == 0)))
 
-    whole = _evidence(signature, cells, rows[kept], np.zeros(0, int) if queries else None, notes)
+    whole = _evidence(signature, cells, rows[kept], notes, with_outcome=not queries)
     if not queries:
         return whole, whole
     seen = np.flatnonzero(~no_outcome[kept])
@@ -135,10 +137,10 @@ def _evidence(
     signature: Signature,
     cells: Cells,
     rows: np.ndarray,
-    outcome: np.ndarray | None,
     notes: Sequence[str],
+    with_outcome: bool,
 ) -> Evidence:
-    """The evidence of some rows of the source, sorted by task; `outcome` skips the outcome."""
+    """The evidence of some rows of the source, sorted by task."""
     number = np.zeros(len(cells.codes), dtype=np.int64)
     number[cells.present] = np.arange(1, len(cells.present) + 1)
     every_task = np.arange(len(cells.tasks))
@@ -147,7 +149,7 @@ def _evidence(
             name: _values(parts, rows, cells.codes[rows], cells.origin, name in signature.groups)
             for name, parts in cells.columns.items()
         },
-        outcome=_outcome(signature, cells, rows) if outcome is None else None,
+        outcome=_outcome(signature, cells, rows) if with_outcome else None,
         task_columns={
             name: _values(
                 parts,

@@ -46,7 +46,7 @@ def labels_of_series(series: pd.Series, name: str, origin: Origin, untyped: bool
     """
     try:
         codes, uniques = pd.factorize(series)
-    except TypeError:
+    except (TypeError, NotImplementedError):
         origin.refuse(f"{name} holds lists, not labels: give each task a number or a name")
     kinds = pd.Series(np.asarray(uniques, dtype=object), dtype=object)
     kind = pd.api.types.infer_dtype(kinds, skipna=False)

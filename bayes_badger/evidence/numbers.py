@@ -16,6 +16,8 @@ MISSING_WORDS = frozenset({"", "na", "n/a", "nan", "null", "none", "<na>", "#n/a
 
 # Beyond this an integer is kept as a float, to be refused by its size.
 LARGEST_KEPT = 2**62
+# Python's integers know no end, floats do.
+HUGE = 10**300
 
 _DATE = re.compile(
     r"\d{4}[-/]\d{1,2}[-/]\d{1,2}.*|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}.*|\d{1,2}:\d\d.*"
@@ -55,10 +57,10 @@ def numbers_of_series(series: pd.Series, name: str, origin: Origin) -> Numbers:
         >>> numbers_of_series(pd.Series(["3.5", None, "4"]), "x", table_origin("t")).missing
         array([False,  True, False])
     """
-    if isinstance(series.dtype, pd.CategoricalDtype):
-        series = series.astype(series.cat.categories.dtype)
-    if isinstance(series.dtype, pd.SparseDtype):
+    if isinstance(series.dtype, pd.CategoricalDtype | pd.SparseDtype):
         series = pd.Series(np.asarray(series))
+    if isinstance(series.dtype, pd.ArrowDtype) and series.dtype.kind == "O":
+        series = pd.Series(_boxed(series), dtype=object)
     missing = series.isna().to_numpy(dtype=bool)
     kind = pd.api.types.infer_dtype(series, skipna=True) if _is_boxed(series) else series.dtype.kind
     if kind in ("M", "m", "datetime64", "datetime", "date", "timedelta", "timedelta64", "period"):
@@ -131,9 +133,16 @@ def _is_boxed(series: pd.Series) -> bool:
     return not isinstance(series.dtype, np.dtype) or series.dtype.kind == "O"
 
 
+def _boxed(series: pd.Series) -> np.ndarray:
+    """Cells as objects, one by one: lists of one length would else become an array of two axes."""
+    return np.fromiter(series, dtype=object, count=len(series))
+
+
 def _whole(values: np.ndarray) -> np.ndarray:
     """Integers as int64, or as floats where they are too large (refused later, as numbers)."""
     large = values.size and (values.max() > LARGEST_KEPT or values.min() < -LARGEST_KEPT)
+    if large and values.dtype.kind == "O":
+        values = np.clip(values, -HUGE, HUGE)
     return values.astype(float if large else np.int64)
 
 
@@ -146,7 +155,7 @@ def _refuse_time(series: pd.Series, name: str, missing: np.ndarray, origin: Orig
 
 
 def _numbers_of_text(series: pd.Series, name: str, missing: np.ndarray, origin: Origin) -> Numbers:
-    cells = series.to_numpy(dtype=object)
+    cells = _boxed(series)
     text = pd.Series(cells, dtype=object).where(~missing, "")
     if pd.api.types.infer_dtype(text) != "string":
         text = text.map(_as_text)

@@ -36,7 +36,7 @@ class Auto(eqx.Module):
         Raises:
             BadgerError: Where none applies, with each one's reason.
         """
-        reasons = []
+        reasons: list[str] = []
         for name, loop, merit in self.candidates:
             reason = loop.why_not(program, evidence)
             if reason is None:

@@ -23,10 +23,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from bayes_badger.belief import Draws
 from bayes_badger.errors import BadgerError, listed
 from bayes_badger.evidence import Evidence
-from bayes_badger.evidence.blocks import single
+from bayes_badger.evidence.compiled import data_of, task_columns_of
 from bayes_badger.inner_loop._coordinates import Part, log_density, pilot, reference, suited
 from bayes_badger.inner_loop.protocol import Report, silent
-from bayes_badger.program import UNCONSTRAINED, Data, Program
+from bayes_badger.program import UNCONSTRAINED, Program
 
 CHUNK = 50
 START_TRIES = 100
@@ -172,8 +172,8 @@ class Nuts(eqx.Module):
                 _tell(report, done, settings, state, collected)
                 state, drawn = advance(state, evidence, CHUNK)
                 if done + CHUNK > settings.warmup:
-                    first, last = max(0, settings.warmup - done), total - done
-                    collected.append(jax.tree.map(lambda x: np.asarray(x)[:, first:last], drawn))
+                    kept = slice(max(0, settings.warmup - done), total - done)
+                    collected.append({n: np.asarray(x)[:, kept] for n, x in drawn.items()})
                 jax.block_until_ready(state)
             _tell(report, total, settings, state, collected)
         except KeyboardInterrupt:
@@ -189,24 +189,11 @@ def make(settings: Settings) -> Nuts:
 
 
 def parts_of(evidence: Evidence) -> list[Part]:
-    """Evidence as a compiled program takes it."""
+    """Evidence as a compiled density takes it: blocks of tasks of similar length."""
     return [
-        Part(
-            jnp.asarray(block.tasks),
-            Data(
-                {name: jnp.asarray(x) for name, x in block.columns.items()},
-                {name: jnp.asarray(x) for name, x in block.task_columns.items()},
-                jnp.asarray(block.outcome),
-            ),
-            jnp.asarray(block.mask),
-        )
+        Part(jnp.asarray(block.tasks), data_of(block), jnp.asarray(block.mask))
         for block in evidence.blocks()
     ]
-
-
-def task_columns_of(evidence: Evidence) -> dict[str, Array]:
-    """Columns of all tasks, in order, `[task, 1, ...]`."""
-    return {name: jnp.asarray(single(x))[:, None] for name, x in evidence.task_columns.items()}
 
 
 def _position(lifetime: Array, task: Array) -> dict[str, Array]:

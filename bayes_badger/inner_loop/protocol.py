@@ -18,7 +18,8 @@ from bayes_badger.program import Program
 class Report(Protocol):
     """Is told how far long work has come: stage, steps done, steps in all, and a note."""
 
-    def __call__(self, stage: str, done: int, total: int, note: str = "") -> None: ...
+    def __call__(self, stage: str, done: int, total: int, note: str = "") -> None:
+        """Hears that `done` of `total` are done of a stage."""
 
 
 def silent(stage: str, done: int, total: int, note: str = "") -> None:

@@ -87,13 +87,13 @@ def outcome_information(fn: Any) -> Information | None:
     return None
 
 
-def _expanded(known: Information, batch: tuple[int, ...]) -> Information:
+def _expanded(known: Information, batch: tuple[int, ...]) -> tuple[Array, Array]:
     theta, information = known
     p = theta.shape[-1]
     return jnp.broadcast_to(theta, (*batch, p)), jnp.broadcast_to(information, (*batch, p, p))
 
 
-def _stacked(known: Information, axes: int) -> Information:
+def _stacked(known: Information, axes: int) -> tuple[Array, Array]:
     """Independent draws, as one: parameters in a row, information in blocks."""
     theta, information = known
     batch, events = np.split(np.array(theta.shape[:-1], int), [theta.ndim - 1 - axes])

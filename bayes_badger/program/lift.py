@@ -18,7 +18,7 @@ from bayes_badger.program.information import outcome_information
 from bayes_badger.program.latent import LIFETIME, ROLES, TASK, Derived, Latent
 from bayes_badger.program.prior_normal import has_closed_form, normal_shape
 from bayes_badger.program.program import EXPECTED, OBSERVED, SIGMA_POINTS, Outcome, Program
-from bayes_badger.program.proof import NotAccepted, latents_without_gradient, prove
+from bayes_badger.program.proof import NotAcceptedError, latents_without_gradient, prove
 from bayes_badger.program.signature import Signature, read_signature
 from bayes_badger.program.structure import check_structure, find_outcome, sites_of
 from bayes_badger.program.walk import UNCONSTRAINED, WHITENED, Data, Site, family, walk
@@ -77,7 +77,7 @@ def lift(
     for guess in _guesses(signature, key):
         try:
             return _lift(bound, signature, guess, key)
-        except NotAccepted as error:
+        except NotAcceptedError as error:
             refusals.append(error)
     raise refusals[0]
 
@@ -182,12 +182,12 @@ class _told:  # noqa: N801 - used as a function
             return
         where = _line_of(traceback)
         if isinstance(error, jax.errors.ConcretizationTypeError):
-            raise NotAccepted(
+            raise NotAcceptedError(
                 f"{self.program}{where} chooses by the value of its data or latents, which cannot "
                 "be compiled: write jnp.where instead of if, and give sizes by x.shape"
             ) from error
         first = str(error).strip().splitlines()
-        raise NotAccepted(
+        raise NotAcceptedError(
             f"{self.program}{where} fails on {TASKS} tasks of {STEPS} steps: "
             f"{type(error).__name__}: {first[0] if first else ''}"
         ) from error
@@ -269,7 +269,7 @@ def _culprit(
             one = data._replace(columns={**data.columns, name: x[:, :1]})
             try:
                 sites = sites_of(model, signature, one, key, outcome)
-            except Exception:  # noqa: BLE001, S112 - a column that cannot be shortened is not it
+            except Exception:  # noqa: S112 - a column that cannot be shortened is not it
                 continue
             if sites[latent].fn.batch_shape[-1] == 1:
                 return f"make {name} keyword-only"

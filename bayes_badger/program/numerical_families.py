@@ -35,8 +35,11 @@ def _logit_beta_kernel(shift: Array, concentrations: tuple[Array, Array]) -> Arr
     small, large = jnp.where(flip, zero, one), jnp.where(flip, one, zero)
     shift = jnp.where(flip, -shift, shift)
     total = small + large
-    near = jnp.log1p(small / total * jnp.expm1(jnp.minimum(shift, 0.5)))
-    far = jnp.logaddexp(jnp.log(large), jnp.log(small) + jnp.maximum(shift, 0.5)) - jnp.log(total)
+    share = small / total
+    near = jnp.log1p(share * jnp.expm1(jnp.minimum(shift, 0.5)))
+    # log(1 - p + p exp(shift)) for large shifts: p below, exp above is what may overflow.
+    logit = jnp.maximum(shift, 0.5) + jnp.log(small) - jnp.log(large)
+    far = jnp.maximum(logit, 0.0) + jnp.log1p(jnp.exp(-jnp.abs(logit))) + jnp.log1p(-share)
     return small * shift - total * jnp.where(shift < 0.5, near, far)
 
 

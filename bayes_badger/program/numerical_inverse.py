@@ -51,7 +51,7 @@ _WIDTHS = np.geomspace(1e-4, 1e5, 46)
 
 
 class _Table(NamedTuple):
-    """Masses of a kernel around its panels' edges; `[edges, ...]`, `[2, ...]` slopes, `[...]` total."""
+    """Masses below and above each edge, `[edges, ...]`, and slopes at both ends, `[2, ...]`."""
 
     edges: Array
     lower: Array

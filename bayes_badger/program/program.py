@@ -118,6 +118,11 @@ class Program(eqx.Module):
             if scope in (None, latent.scope) and role in (None, latent.role)
         )
 
+    @property
+    def variables(self) -> tuple[Latent | Derived, ...]:
+        """Latents and deterministics: all that has a value in a lifetime or in a task."""
+        return (*self.latents, *self.derived)
+
     def latent(self, name: str) -> Latent:
         """The latent of that name.
 
@@ -299,7 +304,7 @@ class Program(eqx.Module):
             )
             return keep, None
 
-        later = (_later(data.columns), *_later({"y": data.outcome, "mask": mask}).values())
+        later = (_later(data.columns), *_later({"y": data.answers, "mask": mask}).values())
         return jax.lax.scan(one_step, start, later)[0]
 
     # --- one task, one step
@@ -342,20 +347,10 @@ class Program(eqx.Module):
         Expected, JᵀIJ with the family's own information I in closed form and J the Jacobian of its
         parameters; else minus the Hessian at the outcome, its negative eigenvalues set to zero.
         """
-        data = self._data(step, state)
-
-        def theta(u: Array) -> Array:
-            known = outcome_information(self._outcome(u, data).fn)
-            assert known is not None
-            return known[0].reshape(-1)
-
         if self.information == EXPECTED:
-            known = outcome_information(self._outcome(u, data).fn)
-            assert known is not None
-            size = known[0].shape[-1]
-            blocks = known[1].reshape(-1, size, size)
-            jacobian = jax.jacfwd(theta)(u).reshape(-1, size, self.size)
-            return jnp.einsum("bpi,bpq,bqj->ij", jacobian, blocks, jacobian)
+            data = self._data(step, state)
+            jacobian = jax.jacfwd(lambda u: self._known(u, data)[0])(u)
+            return jnp.einsum("npi,npq,nqj->ij", jacobian, self._known(u, data)[1], jacobian)
         return nearest_psd(-jax.hessian(self.log_likelihood)(u, step, state))
 
     def stein_score_and_fisher(
@@ -441,10 +436,7 @@ class Program(eqx.Module):
         return lifetime, task
 
     def _values(self, sites: Mapping[str, Site]) -> dict[str, Array]:
-        return {
-            thing.name: thing.task_first(sites[thing.name].value)
-            for thing in (*self.latents, *self.derived)
-        }
+        return {thing.name: thing.task_first(sites[thing.name].value) for thing in self.variables}
 
     def _as_sites(self, values: Mapping[str, Array]) -> dict[str, Array]:
         latents = {latent.name: latent for latent in self.latents}
@@ -468,8 +460,14 @@ class Program(eqx.Module):
         outcome = None if step.outcome is None else jnp.asarray(step.outcome)[None, None]
         return Data(lead(step.columns), lead(step.task_columns), outcome, state)
 
-    def _outcome(self, u: Array, data: Data) -> Site:
-        return self._at(*self._split(u), data).sites[self.outcome.site]
+    def _known(self, u: Array, data: Data) -> tuple[Array, Array]:
+        """The parameters of one outcome's family, `[n, p]`, and their information, `[n, p, p]`."""
+        known = outcome_information(self._at(*self._split(u), data).sites[self.outcome.site].fn)
+        if known is None:
+            raise ValueError(f"{self.outcome.family} has no information in closed form")
+        theta, information = known
+        size = theta.shape[-1]
+        return theta.reshape(-1, size), information.reshape(-1, size, size)
 
 
 def _per_task(density: Array, tasks: int) -> Float[Array, " task"]:

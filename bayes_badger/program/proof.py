@@ -7,7 +7,7 @@ what NumPyro lets pass in silence: a mean over steps, a lag, a centring on the g
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 import equinox as eqx
@@ -28,7 +28,7 @@ DRAWS = 3
 TOLERANCE = 1e-3
 
 
-class NotAccepted(BadgerError):
+class NotAcceptedError(BadgerError):
     """A program fails on these columns; on others it may not."""
 
 
@@ -55,7 +55,7 @@ def prove(program: Program, data: Data, key: Array) -> None:
         _one_step_at_a_time(program, values, given, base)
         _other_rows_exchanged(program, values, given, base)
     if not proved:
-        raise NotAccepted(
+        raise NotAcceptedError(
             f"{program.name}: the log likelihood of its own simulated outcomes is not finite, "
             f"{DRAWS} times of {DRAWS}: look for a logarithm, root or division that can fail"
         )
@@ -149,48 +149,56 @@ def _one_step_at_a_time(
 def _other_rows_exchanged(
     program: Program, values: Mapping[str, Array], data: Data, base: _Probe
 ) -> None:
-    kept = data.steps // 2
-    moved = _probe(program, values, _exchanged(data, data.columns, kept))
+    first = _halves(data)[0]
+    moved = _probe(program, values, _exchanged(data, data.columns, first))
     for name, density in moved.priors.items():
         if not _close(density, base.priors[name]):
             raise _prior_moves(program, values, data, name, "of the task")
-    if not _close(moved.rows[:, :kept], base.rows[:, :kept]):
+    if not _close(moved.rows[:, first], base.rows[:, first]):
         raise _rows_move(program, values, data, "of the same task")
 
 
-def _exchanged(data: Data, names: object, kept: int) -> Data:
-    """Gives every task, after its first rows, the rows of the first task.
+def _halves(data: Data) -> tuple[Array, Array]:
+    """The first steps, and the last."""
+    return jnp.arange(data.steps // 2), jnp.arange(data.steps // 2, data.steps)
+
+
+def _exchanged(data: Data, names: Iterable[str], kept: Array) -> Data:
+    """Gives every task the rows of the first task at all steps but some.
 
     No mere reordering: that would leave a mean over all rows as it was.
     """
-
-    def exchange(x: Array) -> Array:
-        return jnp.concatenate([x[:, :kept], jnp.broadcast_to(x[:1], x.shape)[:, kept:]], 1)
-
-    columns = {n: exchange(x) if n in names else x for n, x in data.columns.items()}  # type: ignore[operator]
-    return data._replace(columns=columns)
+    exchanged = {}
+    for name in names:
+        x = data.columns[name]
+        exchanged[name] = jnp.broadcast_to(x[:1], x.shape).at[:, kept].set(x[:, kept])
+    return data._replace(columns={**data.columns, **exchanged})
 
 
 def _culprit(program: Program, values: Mapping[str, Array], data: Data, site: str | None) -> str:
     """The column, or the outcome, that moves what it should not; empty if none does."""
-    base, kept = _probe(program, values, data), data.steps // 2
+    base = _probe(program, values, data)
+    # Rows after others may follow them where a state says so, and nowhere else.
+    halves = _halves(data)[: 1 if program.signature.stateful else 2]
 
-    def moves(other: Data, tasks: slice = slice(None)) -> bool:
+    def moves(other: Data, steps: Array, tasks: slice = slice(None)) -> bool:
         there = _probe(program, values, other)
         if site is None:
-            return not _close(there.rows[tasks, :kept], base.rows[tasks, :kept])
+            return not _close(there.rows[tasks, steps], base.rows[tasks, steps])
         a, b = there.priors[site], base.priors[site]
         return not _close(a[tasks] if a.ndim else a, b[tasks] if b.ndim else b)
 
     for name in data.columns:
-        if moves(_exchanged(data, (name,), kept)):
+        if any(moves(_exchanged(data, (name,), half), half) for half in halves):
             return name
-    exchanged = _exchanged(data._replace(columns={"y": data.outcome}), ("y",), kept).columns["y"]
-    if moves(data._replace(outcome=exchanged)):
-        return program.signature.outcome
+    for half in halves:
+        answers = _exchanged(data._replace(columns={"y": data.answers}), ("y",), half)
+        if moves(data._replace(outcome=answers.columns["y"]), half):
+            return program.signature.outcome
     for name, x in data.task_columns.items():
         others = jnp.concatenate([x[:1], jnp.broadcast_to(x[1:2], x[1:].shape)])
-        if moves(data._replace(task_columns={**data.task_columns, name: others}), slice(0, 1)):
+        changed = data._replace(task_columns={**data.task_columns, name: others})
+        if moves(changed, halves[0], slice(0, 1)):
             return name
     return ""
 
@@ -242,5 +250,7 @@ def _latents(program: Program, values: Mapping[str, Array]) -> Iterator[tuple[st
 
 
 def _close(a: Array, b: Array) -> bool:
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    return bool(np.all((np.abs(a - b) <= TOLERANCE * (1 + np.abs(b))) | (a == b) | np.isnan(b)))
+    x, y = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    with np.errstate(invalid="ignore"):
+        near = np.abs(x - y) <= TOLERANCE * (1 + np.abs(y))
+    return bool(np.all(near | (x == y) | np.isnan(y)))

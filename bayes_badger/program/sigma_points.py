@@ -101,11 +101,12 @@ def stein_score_and_hessian(
     )
 
 
+@jax.custom_jvp
 def nearest_psd(matrix: Float[Array, "... d d"]) -> Float[Array, "... d d"]:
     """Returns the nearest positive semi-definite matrix, in the Frobenius norm.
 
-    The symmetric part with its negative eigenvalues set to 0 (Higham, 1988). Its derivative is
-    finite where eigenvalues are distinct.
+    The symmetric part with its negative eigenvalues set to 0 (Higham, 1988). Its first derivative
+    is bounded everywhere, at repeated eigenvalues too, where that of `eigh` is not a number.
 
     Args:
         matrix: `[..., d, d]`.
@@ -115,7 +116,25 @@ def nearest_psd(matrix: Float[Array, "... d d"]) -> Float[Array, "... d d"]:
         [[4. 0.]
          [0. 0.]]
     """
-    symmetric = 0.5 * (matrix + jnp.swapaxes(matrix, -1, -2))
-    eigenvalues, vectors = jnp.linalg.eigh(symmetric)
+    eigenvalues, vectors = jnp.linalg.eigh(_symmetric(matrix))
     root = vectors * jnp.sqrt(jnp.maximum(eigenvalues, 0.0))[..., None, :]
     return root @ jnp.swapaxes(root, -1, -2)
+
+
+def _symmetric(matrix: Array) -> Array:
+    return 0.5 * (matrix + jnp.swapaxes(matrix, -1, -2))
+
+
+@nearest_psd.defjvp
+def _nearest_psd_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    # Daleckii and Krein: divided differences of max(λ, 0), which lie between 0 and 1.
+    (matrix,), (change,) = primals, tangents
+    eigenvalues, vectors = jnp.linalg.eigh(_symmetric(matrix))
+    row, column = eigenvalues[..., :, None], eigenvalues[..., None, :]
+    high, low = jnp.maximum(row, column), jnp.minimum(row, column)
+    mixed = (high > 0.0) & (low <= 0.0)
+    share = jnp.where(mixed, high, 1.0) / jnp.where(mixed, high - low, 1.0)
+    share = jnp.where(high <= 0.0, 0.0, share)
+    transposed = jnp.swapaxes(vectors, -1, -2)
+    turned = transposed @ _symmetric(change) @ vectors
+    return nearest_psd(matrix), vectors @ (share * turned) @ transposed

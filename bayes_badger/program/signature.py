@@ -83,7 +83,7 @@ def read_signature(
         >>> dict(signature.settings)
         {'scale': 1.0}
     """
-    name = name or getattr(model, "__name__", type(model).__name__)
+    name = name or str(getattr(model, "__name__", type(model).__name__))
     columns: list[str] = []
     task_columns: list[str] = []
     outcomes: list[str] = []

@@ -50,6 +50,13 @@ class Data(NamedTuple):
         """Number of steps of each task."""
         return next(iter(self.columns.values())).shape[1]
 
+    @property
+    def answers(self) -> Array:
+        """The outcome, where there must be one."""
+        if self.outcome is None:
+            raise ValueError("these data have no outcome")
+        return self.outcome
+
     def task(self, index: Any) -> Data:
         """The data of one task, or of several."""
         return self._replace(

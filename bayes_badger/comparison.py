@@ -1,0 +1,54 @@
+"""Which of several runs predicts better, on the same evidence."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Sequence
+
+import pandas as pd
+
+from bayes_badger.errors import BadgerError
+from bayes_badger.runs import Run
+
+
+def compare(runs: Sequence[Run]) -> pd.DataFrame:
+    """Ranks runs by expected log predictive density of a left-out row, in nats.
+
+    Pareto-smoothed importance sampling over rows (Vehtari, Gelman & Gabry 2017), by ArviZ. A row is
+    left out, not a task: it says which model fills in a task better, not which does better on a
+    task that it has not seen.
+
+    Args:
+        runs: At least two, fitted to the same evidence.
+
+    Returns:
+        ArviZ's table, best first; `attrs["notes"]` is a JSON list of what ArviZ warned of.
+
+    Raises:
+        BadgerError: For fewer than two runs, or runs on different evidence.
+    """
+    import arviz as az
+
+    if len(runs) < 2:
+        raise BadgerError("one run cannot be compared: give two or more")
+    digests = {run.name: run.spec["evidence"]["digest"] for run in runs}
+    first = runs[0].name
+    for name, digest in digests.items():
+        if digest != digests[first]:
+            raise BadgerError(
+                f"{first} and {name} were fitted to different evidence, so that their scores "
+                "cannot be compared: fit both to the same table"
+            )
+    names: dict[str, Run] = {}
+    for run in runs:
+        name = run.name
+        while name in names:
+            name += "'"
+        names[name] = run
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        table = az.compare({name: run.tree for name, run in names.items()})
+    told = dict.fromkeys(str(w.message).strip().splitlines()[0] for w in caught)
+    table.attrs["notes"] = json.dumps(list(told))
+    return table

@@ -1,0 +1,118 @@
+"""Names the axes of arrays as ArviZ wants them, with the labels of tasks and rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from bayes_badger.errors import BadgerError
+from bayes_badger.evidence import Evidence
+from bayes_badger.program import LIFETIME, Program
+
+OBS = "obs_id"
+
+
+def safe_name(name: str) -> str:
+    """A site's name as netCDF and ArviZ take it.
+
+    Example:
+        >>> safe_name("net/layers[0].weight")
+        'net.layers.0.weight'
+    """
+    return name.replace("/", ".").replace("[", ".").replace("]", "").replace("..", ".").strip(".")
+
+
+class Labels:
+    """Names the axes of arrays, with the labels of tasks and rows."""
+
+    def __init__(self, program: Program, evidence: Evidence) -> None:
+        self.program, self.task = program, evidence.task_name
+        self.scopes = {variable.name: variable.scope for variable in program.variables}
+        self.tasks = evidence.tasks
+        self.rows = {
+            OBS: evidence.rows,
+            self.task: (OBS, evidence.tasks[evidence.task_index]),
+        }
+        self._refuse_clashes(program, evidence)
+
+    def of_values(
+        self, values: Mapping[str, Any], lead: tuple[str, ...] = ("chain", "draw")
+    ) -> xr.Dataset:
+        """Latents and deterministics."""
+        variables = {}
+        for name, x in values.items():
+            dims = (*lead, self.task) if self.scopes[name] != LIFETIME else lead
+            variables[safe_name(name)] = (self._dims(name, np.ndim(x), dims), np.asarray(x))
+        return self._dataset(variables, {self.task: self.tasks})
+
+    def of_sites(self, values: Mapping[str, Any]) -> xr.Dataset:
+        """One value per site, or per site and task."""
+        variables = {}
+        for name, x in values.items():
+            dims = ("chain", "draw", self.task)[: np.ndim(x)]
+            variables[safe_name(name)] = (dims, np.asarray(x))
+        return self._dataset(variables, {self.task: self.tasks})
+
+    def of_rows(self, values: Mapping[str, Any], kept: slice | None = None) -> xr.Dataset:
+        """One value per row."""
+        variables = {
+            name: (self._dims(name, np.ndim(x), ("chain", "draw", OBS)), np.asarray(x))
+            for name, x in values.items()
+        }
+        return self._dataset(variables, self.rows, kept)
+
+    def plain(self, values: Mapping[str, Any]) -> xr.Dataset:
+        """One value per draw."""
+        return self._dataset({n: (("chain", "draw"), np.asarray(x)) for n, x in values.items()}, {})
+
+    def observed(self, evidence: Evidence) -> xr.Dataset:
+        """The outcome of each row."""
+        name, x = evidence.outcome_name, evidence.outcome
+        assert x is not None  # noqa: S101 - what was fitted has outcomes
+        return xr.Dataset({name: (self._dims(name, x.ndim, (OBS,)), x)}, self.rows)
+
+    def constant(self, evidence: Evidence) -> xr.Dataset:
+        """Columns of rows and of tasks."""
+        variables = {n: (self._dims(n, x.ndim, (OBS,)), x) for n, x in evidence.columns.items()}
+        by_task = {
+            n: (self._dims(n, x.ndim, (self.task,)), x) for n, x in evidence.task_columns.items()
+        }
+        # The label of a row's task cannot share its name with the dim of tasks.
+        label = f"{self.task}_of_{OBS}"
+        rows = {OBS: evidence.rows, label: self.rows[self.task]}
+        return xr.Dataset({**variables, **by_task}, {**rows, self.task: self.tasks})
+
+    def _dims(self, name: str, ndim: int, lead: Sequence[str]) -> tuple[str, ...]:
+        extra = (f"{safe_name(name)}_dim_{i}" for i in range(ndim - len(lead)))
+        return (*lead, *extra)
+
+    def _dataset(
+        self,
+        variables: Mapping[str, Any],
+        coords: Mapping[str, Any],
+        kept: slice | None = None,
+    ) -> xr.Dataset:
+        used = {dim for dims, _ in variables.values() for dim in dims}
+        shape = next(iter(variables.values()), ((), np.zeros(())))
+        sizes = dict(zip(shape[0], shape[1].shape, strict=True))
+        coords = {n: c for n, c in coords.items() if n in used or isinstance(c, tuple)}
+        for dim in ("chain", "draw"):
+            if dim in sizes:
+                step = kept.step if kept is not None and dim == "draw" else 1
+                coords[dim] = np.arange(sizes[dim]) * step
+        return xr.Dataset(dict(variables), coords)
+
+    def _refuse_clashes(self, program: Program, evidence: Evidence) -> None:
+        taken = {"chain", "draw", OBS}
+        if self.task in taken | set(self.scopes) | {evidence.outcome_name}:
+            raise BadgerError(
+                f"the task column is called '{self.task}', as is something else in "
+                f"{program.name}: rename the column"
+            )
+        names = [safe_name(name) for name in self.scopes]
+        twice = [name for name in names if names.count(name) > 1 or name in taken]
+        if twice:
+            raise BadgerError(f"{program.name}: two sites are called '{twice[0]}': rename one")

@@ -1,0 +1,237 @@
+"""What a run says of tasks that it has not seen, and of rows that nobody has measured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from jaxtyping import Array, PRNGKeyArray
+
+from bayes_badger import shelves
+from bayes_badger.datatree import predict_rows
+from bayes_badger.errors import BadgerError, listed
+from bayes_badger.evidence import Evidence, split_queries
+from bayes_badger.evidence.joined import joined
+from bayes_badger.fitting import check_outcome, example_of, typed_outcome
+from bayes_badger.inner_loop import registry
+from bayes_badger.inner_loop.protocol import InnerLoop, Report, silent
+from bayes_badger.labels import Labels, safe_name
+from bayes_badger.program import LIFETIME, TASK, Program, lift
+from bayes_badger.runs import Run
+from bayes_badger.trust import doubts
+
+
+def predict(
+    run: Run,
+    data: Any,
+    *,
+    program: str | Path | Callable[..., Any] | shelves.LoadedProgram | None = None,
+    task: str | None = None,
+    missing: str = "refuse",
+    seed: int = 0,
+    report: Report = silent,
+) -> xr.DataTree:
+    """The posterior of tasks, and the predictive of rows without an outcome.
+
+    A row with an outcome is evidence about its task; a row without one is to be predicted. A task
+    may have no rows at all, only its task columns. Where there is new evidence, the run's inner
+    loop infers all tasks anew, the old and the new together, so that the answer is that of the
+    model and no approximation to it; where there is none, a new task is drawn from the belief
+    about the lifetime, and a known task from its own posterior.
+
+    Args:
+        run: What `fit` returned, or what was read from a folder.
+        data: What `fit` takes; the outcome may be empty, or be absent.
+        program: The program, where the run was read from a folder and its program is not on the
+            shelf: reading a run executes nothing.
+        task: The column that tells the tasks apart; by default the run's own.
+        missing: "refuse" rows that lack a column, or "drop" them.
+        seed: Of everything random.
+        report: Is told how far the work has come.
+
+    Returns:
+        Groups `posterior` (lifetime, and the tasks of `data`), `posterior_predictive` (rows without
+        outcome, if any), `constant_data`; `attrs["notes"]` is a JSON list of sentences.
+
+    Raises:
+        BadgerError: For bad data, or a known task with new outcomes.
+    """
+    old = Evidence.from_dataset(run.evidence)
+    lifted = run.program or _lifted(run, program, old)
+    label = task or (old.task_name if old.task_name != "task" else None)
+    observed, queries = split_queries(lifted.signature, data, task=label, missing=missing)
+    keys = jax.random.split(jax.random.key(seed), 4)
+    check_outcome(lifted, observed, keys[0])
+    observed = typed_outcome(lifted, observed)
+    known = {str(name): i for i, name in enumerate(old.tasks)}
+    is_known = np.array([str(name) in known for name in observed.tasks], bool)
+    again = np.flatnonzero(is_known & (observed.lengths > 0))
+    if len(again):
+        raise BadgerError(
+            f"{old.task_name} '{observed.tasks[again[0]]}' is in the run already: leave its "
+            f"{old.outcome_name} empty to predict it, or rename it if it is another"
+        )
+    at = np.array([known.get(str(name), -1) for name in observed.tasks], int)
+    notes: list[str] = []
+    if observed.n_rows:
+        fresh = observed.select(np.flatnonzero(~is_known))
+        everything = joined(old, fresh)
+        draws = _loop(run).infer(lifted, everything, keys[1], report)
+        values = dict(draws.values)
+        at[~is_known] = old.n_tasks + np.arange(fresh.n_tasks)
+        notes.append(f"inferred all tasks anew, {old.n_tasks} old and {fresh.n_tasks} new together")
+        names = [latent.name for latent in lifted.latents]
+        posterior = Labels(lifted, everything).of_values({n: values[n] for n in names})
+        notes += [f"not to be trusted: {w}" for w in (*draws.warnings, *doubts(posterior))]
+        notes += draws.notes
+        history = everything
+        values = _of_tasks(lifted, values, at)
+    else:
+        report("drawing tasks", 0, 1)
+        values = _drawn(lifted, _stored(lifted, run), observed, at, keys[1])
+        history = old
+        fresh_tasks = int((~is_known).sum())
+        if fresh_tasks:
+            notes.append(f"drew {fresh_tasks} tasks without outcomes from the lifetime's belief")
+        report("drawing tasks", 1, 1)
+    labels = Labels(lifted, observed)
+    groups = {"posterior": labels.of_values(values)}
+    if queries.n_rows:
+        report("predicting", 0, 1)
+        predicted = _predicted(lifted, queries, values, history, at, keys[2])
+        groups["posterior_predictive"] = Labels(lifted, queries).of_rows(
+            {queries.outcome_name: predicted}
+        )
+        report("predicting", 1, 1)
+    groups["constant_data"] = Labels(lifted, queries).constant(queries)
+    tree = xr.DataTree.from_dict({f"/{name}": group for name, group in groups.items()})
+    tree.attrs["notes"] = json.dumps([*observed.notes, *notes])
+    return tree
+
+
+def _lifted(run: Run, program: Any, old: Evidence) -> Program:
+    """The run's program: from the shelf, or as given; never executed from a path in a run."""
+    spec = run.spec["program"]
+    if program is None and not spec["on_shelf"]:
+        where = spec["path"] or "a function"
+        raise BadgerError(
+            f"this run was fitted with {where}, which is not run unasked: give the program, "
+            f"--model {where if spec['path'] else 'FILE'}"
+        )
+    loaded = spec["name"] if program is None else program
+    if isinstance(loaded, str | Path):
+        loaded = shelves.load_program(loaded)
+    groups = None
+    model = loaded
+    if isinstance(loaded, shelves.LoadedProgram):
+        if spec["sha256"] and loaded.sha256 != spec["sha256"]:
+            raise BadgerError(
+                f"{loaded.path.name} has changed since this run was fitted: fit again"
+            )
+        model, groups = loaded.model, loaded.optional("columns")
+    defaults = read_signature(model, spec["name"], groups).settings
+    settings = {k: v for k, v in spec["settings"].items() if defaults.get(k) != v}
+    lifted = lift(
+        model, example=example_of(old), settings=settings, groups=groups, name=spec["name"]
+    )
+    expected = [latent["name"] for latent in spec["latents"]]
+    if [latent.name for latent in lifted.latents] != expected:
+        raise BadgerError(
+            f"{lifted.name} has other latents than the run ({listed(expected)}): fit again"
+        )
+    return lifted
+
+
+def _loop(run: Run) -> InnerLoop:
+    """The inner loop that the run was fitted with, from its stored settings."""
+    stored = dict(run.spec["recipe"]["inner_loop"])
+    if "file" in stored:
+        raise BadgerError(
+            f"this run was fitted with {stored['file']}, which is not run unasked: new evidence "
+            "needs a new fit, on the old and the new tasks together"
+        )
+    module = registry.module(stored.pop("name"))
+    return module.make(module.Settings.model_validate(stored))
+
+
+def _stored(program: Program, run: Run) -> dict[str, np.ndarray]:
+    """The run's posterior under the program's own names, `[chain, draw, ...]`."""
+    posterior = run.tree["posterior"].to_dataset()
+    names = [variable.name for variable in program.variables]
+    return {name: np.asarray(posterior[safe_name(name)].values) for name in names}
+
+
+def _of_tasks(
+    program: Program, values: Mapping[str, np.ndarray], at: np.ndarray
+) -> dict[str, np.ndarray]:
+    scopes = {variable.name: variable.scope for variable in program.variables}
+    return {n: np.asarray(x)[:, :, at] if scopes[n] == TASK else x for n, x in values.items()}
+
+
+def _drawn(
+    program: Program,
+    stored: Mapping[str, np.ndarray],
+    observed: Evidence,
+    at: np.ndarray,
+    key: PRNGKeyArray,
+) -> dict[str, np.ndarray]:
+    """Known tasks from their posterior; new ones from the lifetime's belief, draw by draw."""
+    shared = [latent.name for latent in program.select(LIFETIME)]
+    lifetime = {name: jnp.asarray(stored[name]) for name in shared}
+    lead = next(iter(stored.values())).shape[:2]
+    columns = task_columns_of(observed)
+
+    @eqx.filter_jit
+    def simulate(program: Program, keys: Array, lifetime: Any, columns: Any) -> dict[str, Array]:
+        def one(xs: Any) -> dict[str, Array]:
+            key, values = xs
+            data = program.without_rows(columns, observed.n_tasks)
+            return program.simulate(key, data, values).values
+
+        return jax.lax.map(one, (keys, lifetime), batch_size=100)
+
+    flat = {n: x.reshape(-1, *x.shape[2:]) for n, x in lifetime.items()}
+    fresh = simulate(program, jax.random.split(key, lead[0] * lead[1]), flat, columns)
+    values = {}
+    for variable in program.variables:
+        name = variable.name
+        values[name] = np.asarray(stored[name])
+        if variable.scope == TASK:
+            drawn = np.asarray(fresh[name]).reshape(*lead, observed.n_tasks, *variable.shape).copy()
+            drawn[:, :, at >= 0] = stored[name][:, :, at[at >= 0]]
+            values[name] = drawn
+    return values
+
+
+def _predicted(
+    program: Program,
+    queries: Evidence,
+    values: Mapping[str, np.ndarray],
+    history: Evidence,
+    at: np.ndarray,
+    key: PRNGKeyArray,
+) -> np.ndarray:
+    """Outcomes of the queries; a program with state goes on from the rows before them."""
+    latents = {latent.name: jnp.asarray(values[latent.name]) for latent in program.latents}
+    if not program.signature.stateful:
+        return predict_rows(program, queries, latents, key)
+    has_past = np.array([i >= 0 and history.lengths[i] > 0 for i in at], bool)
+    scopes = {latent.name: latent.scope for latent in program.latents}
+    parts, rows = [], []
+    for i, chosen in enumerate((np.flatnonzero(has_past), np.flatnonzero(~has_past))):
+        some = queries.select(chosen)
+        if not some.n_rows:
+            continue
+        own = {n: x[:, :, chosen] if scopes[n] == TASK else x for n, x in latents.items()}
+        past = history.select(at[chosen]) if i == 0 else None
+        parts.append(predict_rows(program, some, own, jax.random.fold_in(key, i), past))
+        rows.append(some.rows)
+    order = {row: i for i, row in enumerate(np.concatenate(rows))}
+    return np.concatenate(parts, 2)[:, :, [order[row] for row in queries.rows]]

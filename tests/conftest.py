@@ -10,10 +10,29 @@ from jaxtyping import install_import_hook
 install_import_hook("bayes_badger", "beartype.beartype")
 
 CACHE = Path(__file__).parents[1] / ".cache" / "jax"
-jax.config.update("jax_compilation_cache_dir", os.environ.get("JAX_COMPILATION_CACHE_DIR", str(CACHE)))
+jax.config.update(
+    "jax_compilation_cache_dir", os.environ.get("JAX_COMPILATION_CACHE_DIR", str(CACHE))
+)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
 @pytest.fixture
 def key():
     return jax.random.key(0)
+
+
+@pytest.fixture(scope="session")
+def eight_schools():
+    """One run of the README's first command, for all tests that look at a run."""
+    import bayes_badger as bb
+
+    return bb.fit("eight_schools")
+
+
+@pytest.fixture(scope="session")
+def radon():
+    """A ragged run with columns of tasks, short."""
+    import bayes_badger as bb
+
+    few = {"inference.draws": 250, "inference.warmup": 300}
+    return bb.fit("radon", inference="nuts", settings=few)

@@ -11,6 +11,7 @@ from bayes_badger.program.information import outcome_information
 
 # Each family: from its parameters theta to the distribution, a theta, and its outcomes: a list of
 # them, or a map from (0, 1) to the line for an integral.
+LEGENDRE = np.polynomial.legendre.leggauss(1200)
 LINE = ("line", lambda t: np.sinh(8 * (2 * t - 1)) * 3)
 POSITIVE = ("positive", lambda t: np.exp(24 * t - 18))
 UNIT = ("unit", lambda t: expit(24 * (2 * t - 1)))
@@ -69,7 +70,7 @@ def expected_outer_score(make, theta, outcomes):
     """E[score scoreᵀ], and what the probabilities sum to."""
     theta = jnp.asarray(theta, jnp.float32)
     if isinstance(outcomes, tuple):
-        nodes, weights = np.polynomial.legendre.leggauss(1500)
+        nodes, weights = LEGENDRE
         t, weights = (nodes + 1) / 2, weights / 2
         y = outcomes[1](t)
         weights = weights * (outcomes[1](t + 1e-6) - outcomes[1](t - 1e-6)) / 2e-6

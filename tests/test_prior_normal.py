@@ -84,6 +84,16 @@ CLOSED = {
         (1.0, 1.0),
         partial(truncnorm, low=5.0, high=9.0),
     ),
+    "half normal by truncation": (
+        lambda b: dist.TruncatedNormal(0.0, b, low=0.0),
+        (2.0,),
+        lambda b: st.halfnorm(scale=b),
+    ),
+    "half cauchy by truncation": (
+        lambda b: dist.TruncatedCauchy(0.0, b, low=0.0),
+        (2.0,),
+        lambda b: st.halfcauchy(scale=b),
+    ),
     "truncated both": (
         lambda a, b: dist.TruncatedNormal(a, b, low=-1.0, high=2.0),
         (1.0, 2.0),

@@ -7,7 +7,7 @@
 | `options`, `completion`, `checks` | what they share: options, completion, mistakes told early |
 | `summary`, `advice` | what is said of a run, and what to do next |
 | `scalars`, `tables` | numbers of a posterior; numbers as columns |
-| `screen`, `progress` | text on a terminal; how far the work has come |
+| `screen`, `progress`, `stray` | text on a terminal; how far the work has come; others' prints |
 | `device` | JAX, before it starts |
 
 Nothing here imports jax or arviz until a command needs it: `badger --help` is instant.

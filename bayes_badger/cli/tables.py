@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bayes_badger.cli.scalars import Scalar
-from bayes_badger.cli.screen import plain, told
+from bayes_badger.cli.screen import told
 
 LABEL_WIDTH = 30
 HEADING = "bold"
@@ -24,16 +24,21 @@ def scalar_table(groups: Sequence[tuple[str, Sequence[Scalar]]]) -> Table:
     everything = [scalar for _, group in groups for scalar in group]
     checked = any(math.isfinite(scalar.ess_bulk) for scalar in everything)
     simulated = any(math.isfinite(scalar.truth) for scalar in everything)
-    titles = ["mean", "sd", "89% interval", ""]
+    titles = ["mean", "sd", "89% interval"]
     titles += ["true"] if simulated else []
     titles += ["ess", "r_hat"] if checked else []
     table = grid(["", *titles])
+    cells_of = [_cells(group) for _, group in groups]
+    bounds = [cells[2:] for group in cells_of for cells in group]
+    widths = [max((len(pair[i]) for pair in bounds), default=0) for i in (0, 1)]
     for i, (heading, group) in enumerate(groups):
         if i:
             table.add_row()
         if heading:
             table.add_row(told(heading, HEADING))
-        for scalar, cells in zip(group, _cells(group), strict=True):
+        for scalar, (mean, sd, lower, upper) in zip(group, cells_of[i], strict=True):
+            interval = f"{lower:>{widths[0]}} to {upper:>{widths[1]}}"
+            cells = [mean, sd, interval]
             cells += [_number(scalar.truth, _decimals(scalar.sd))] if simulated else []
             cells += [_count(scalar.ess_bulk), _number(scalar.r_hat, 2)] if checked else []
             table.add_row(told(f"  {_label(scalar)}"), *map(told, cells))
@@ -82,15 +87,15 @@ def _label(scalar: Scalar) -> str:
 
 
 def _cells(group: Sequence[Scalar]) -> list[list[str]]:
-    """Mean, sd and interval, rounded to what the smallest sd of the variable can tell."""
-    shared: dict[str, int] = {}
+    """Mean, sd and interval; the scalars of one variable have as many decimals."""
+    wanted: dict[tuple[str, str], list[int]] = {}
     for scalar in group:
-        own = _decimals(scalar.sd)
-        key = f"{scalar.name}[{scalar.index}]"
-        shared[key] = min(max(shared.get(key, 0), own), 4 if own <= 4 else own)
+        wanted.setdefault((scalar.name, scalar.index), []).append(_decimals(scalar.sd))
     found = []
     for scalar in group:
-        places = shared[f"{scalar.name}[{scalar.index}]"]
+        decimals = wanted[scalar.name, scalar.index]
+        # One task that is known far better than the rest must not fill the table with digits.
+        places = min(max(decimals), min(decimals) + 2)
         numbers = (scalar.mean, scalar.sd, scalar.eti89_lb, scalar.eti89_ub)
         found.append([_number(x, places) for x in numbers])
     return found
@@ -114,6 +119,3 @@ def _number(x: float, decimals: int) -> str:
 
 def _count(x: float) -> str:
     return f"{x:.0f}" if math.isfinite(x) else "-"
-
-
-__all__ = ["bullets", "facts", "grid", "plain", "scalar_table"]

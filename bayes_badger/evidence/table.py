@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,7 @@ from bayes_badger.evidence.origin import Origin, show, table_origin
 from bayes_badger.program.signature import Signature
 
 
+@runtime_checkable
 class Table(Protocol):
     """A table that is loaded once it is known which of its columns are needed."""
 

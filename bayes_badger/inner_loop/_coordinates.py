@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Key, PRNGKeyArray
 
 from bayes_badger.program import LIFETIME, UNCONSTRAINED, WHITENED, Data, Program
 
@@ -127,7 +127,7 @@ def reference(
 
 @eqx.filter_jit
 def _information(
-    program: Program, fitted: Pilot, part: Part, keys: PRNGKeyArray
+    program: Program, fitted: Pilot, part: Part, keys: Key[Array, " draw"]
 ) -> Float[Array, "draw task size"]:
     """Curvature of each task's log likelihood in each of its coordinates, at several draws."""
 

@@ -6,7 +6,7 @@ An inner loop is one file with two names: `Settings`, a pydantic model of what a
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import PRNGKeyArray
 
@@ -15,6 +15,7 @@ from bayes_badger.evidence import Evidence
 from bayes_badger.program import Program
 
 
+@runtime_checkable
 class Report(Protocol):
     """Is told how far long work has come: stage, steps done, steps in all, and a note."""
 
@@ -26,6 +27,7 @@ def silent(stage: str, done: int, total: int, note: str = "") -> None:
     """A report that nobody reads."""
 
 
+@runtime_checkable
 class InnerLoop(Protocol):
     """A way to infer the latents of a program from evidence."""
 

@@ -16,7 +16,6 @@ latents. Univariate families use F itself, so u increases with the value.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import jax.numpy as jnp
@@ -29,8 +28,8 @@ from bayes_badger.errors import BadgerError
 from bayes_badger.program.closed_forms import UNIVARIATE
 from bayes_badger.program.generic_inverse import generic_from_normal, generic_to_normal
 from bayes_badger.program.multivariate_maps import MULTIVARIATE
-from bayes_badger.program.normal_tails import from_log_tails, log_cdf
 from bayes_badger.program.numerical_families import NUMERICAL
+from bayes_badger.program.truncation import truncate, untruncate
 
 _WRAPPERS = (dist.ExpandedDistribution, dist.Independent, dist.MaskedDistribution)
 _TRUNCATED = (
@@ -244,39 +243,27 @@ def _ends(fn: Any) -> tuple[Any, Any]:
     return low, high
 
 
-def _tails(low: Any, high: Any) -> tuple[Any, Any, Any]:
-    """Logs of the standard normal's mass below `low`, between the ends, and above `high`."""
-    below = -math.inf if low is None else log_cdf(low)
-    above = -math.inf if high is None else log_cdf(-high)
-    if high is None:
-        return below, log_cdf(-low), above
-    if low is None:
-        return below, log_cdf(high), above
-    # Both ends on one side of 0: the difference of the two small tails, not of two near one.
-    turned = low > 0.0
-    far, near = jnp.where(turned, -high, low), jnp.where(turned, -low, high)
-    log_far, log_near = log_cdf(far), log_cdf(near)
-    return below, log_near + jnp.log(-jnp.expm1(log_far - log_near)), above
-
-
 def _truncated(fn: Any, u: Array) -> Array:
-    below, between, above = _tails(*_ends(fn))
-    lower = _log_sum(below, between + log_cdf(u))
-    upper = _log_sum(above, between + log_cdf(-u))
-    value = _forward(fn.base_dist, from_log_tails(lower, upper))
-    if getattr(fn, "low", None) is not None:
-        value = jnp.maximum(value, fn.low)
-    return value if getattr(fn, "high", None) is None else jnp.minimum(value, fn.high)
+    cut = truncate(u, *_ends(fn))
+    value = _forward(fn.base_dist, cut.value)
+    for name, side, sign in (("low", 0, 1.0), ("high", 1, -1.0)):
+        if hasattr(fn, name):
+            end = getattr(fn, name)
+            # A normal keeps the digits of its distance from the cut; other bases only where the
+            # cut is at their median.
+            if type(fn.base_dist) is dist.Normal:
+                next_to = end + sign * fn.base_dist.scale * cut.distance[side]
+                value = jnp.where(cut.next_to[side], next_to, value)
+            value = jnp.maximum(value, end) if sign > 0 else jnp.minimum(value, end)
+    return value
 
 
 def _truncated_inverse(fn: Any, value: Array) -> Array:
-    low, high = _ends(fn)
-    _, between, _ = _tails(low, high)
-    at = _inverse(fn.base_dist, value)
-    lower = log_cdf(at) if low is None else _tails(low, jnp.maximum(at, low))[1]
-    upper = log_cdf(-at) if high is None else _tails(jnp.minimum(at, high), high)[1]
-    return from_log_tails(lower - between, upper - between)
-
-
-def _log_sum(log_a: Any, log_b: Array) -> Array:
-    return log_b if isinstance(log_a, float) else jnp.logaddexp(log_a, log_b)
+    distance: tuple[Any, Any] = (None, None)
+    if type(fn.base_dist) is dist.Normal:
+        scale = fn.base_dist.scale
+        distance = (
+            (value - fn.low) / scale if hasattr(fn, "low") else None,
+            (fn.high - value) / scale if hasattr(fn, "high") else None,
+        )
+    return untruncate(_inverse(fn.base_dist, value), *_ends(fn), distance)

@@ -63,15 +63,13 @@ def prove(program: Program, data: Data, key: Array) -> None:
 
 def latents_without_gradient(program: Program, data: Data, key: Array) -> tuple[str, ...]:
     """Latents that move the likelihood, but through which no finite gradient comes."""
-    total = eqx.filter_jit(lambda a, z, data: program.terms(a, z, data).log_likelihood.sum())
-    slope = eqx.filter_jit(jax.grad(total, argnums=(0, 1)))
     suspects = {latent.name for latent in program.latents if not latent.discrete}
     moved: set[str] = set()
     for draw_key in jax.random.split(key, DRAWS):
         a_key, z_key = jax.random.split(draw_key)
         a = 0.5 * jax.random.normal(a_key, (program.lifetime_size,))
         z = 0.5 * jax.random.normal(z_key, (data.tasks, program.task_size))
-        gradient, here = slope(a, z, data), total(a, z, data)
+        here, gradient = _total(program, a, z, data)
         for name, scope, part in _parts(program):
             if name not in suspects:
                 continue
@@ -81,9 +79,21 @@ def latents_without_gradient(program: Program, data: Data, key: Array) -> tuple[
                 continue
             a_there = a.at[part].add(0.5) if scope == 0 else a
             z_there = z.at[:, part].add(0.5) if scope == 1 else z
-            if not jnp.allclose(total(a_there, z_there, data), here):
+            if not jnp.allclose(_total(program, a_there, z_there, data)[0], here):
                 moved.add(name)
     return tuple(latent.name for latent in program.latents if latent.name in suspects & moved)
+
+
+@eqx.filter_jit
+def _total(
+    program: Program, lifetime: Array, task: Array, data: Data
+) -> tuple[Array, tuple[Array, Array]]:
+    """The log likelihood of all data, and its gradient."""
+
+    def total(point: tuple[Array, Array]) -> Array:
+        return program.terms(*point, data).log_likelihood.sum()
+
+    return jax.value_and_grad(total)((lifetime, task))
 
 
 def prior_values(program: Program, key: Array, data: Data) -> dict[str, Array]:

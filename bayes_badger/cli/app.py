@@ -1,0 +1,132 @@
+"""All commands under one name, and what becomes of their errors."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from bayes_badger.cli.compare import compare
+from bayes_badger.cli.fit import fit
+from bayes_badger.cli.listing import models, recipes, runs
+from bayes_badger.cli.predict import predict
+from bayes_badger.cli.screen import Session, told
+from bayes_badger.cli.show import show
+from bayes_badger.errors import BadgerError
+
+FINE, DEFECT, MISTAKE, INTERRUPTED = 0, 1, 2, 130
+REPORT_TO = "this is a defect of bayes-badger, not of yours"
+EXIT_CODES = (
+    "Exit codes: 0 fine, also where a warning says that a fit is not to be trusted; 1 a defect of "
+    "bayes-badger; 2 a mistake in what was given, told in one line; 130 stopped by Ctrl-C."
+)
+
+app = typer.Typer(
+    name="badger",
+    help="Bayesian meta-learning: infer what many small data sets share, and what each one needs.",
+    epilog=EXIT_CODES,
+    no_args_is_help=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"badger {version('bayes-badger')}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _start(
+    ctx: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", callback=_version, is_eager=True),
+    ] = False,
+) -> None:
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help())
+
+
+for command in (fit, predict, compare, show, runs, models, recipes):
+    app.command()(command)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command `badger`.
+
+    Args:
+        argv: The words after `badger`; by default those of the process.
+
+    Returns:
+        The exit code.
+    """
+    session = Session()
+    try:
+        command = typer.main.get_command(app)
+        arguments = None if argv is None else list(argv)
+        code = command.main(arguments, prog_name="badger", standalone_mode=False, obj=session)
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+        _tell(_kept(session))
+    except BadgerError as error:
+        code = MISTAKE
+        _fail(str(error), session.debug)
+    except BrokenPipeError:
+        # The reader of a pipe has gone: nobody is left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = FINE
+    except Exception as error:
+        # What is wrong with a command line; Typer's name for it changed with its releases.
+        if hasattr(error, "format_message"):
+            code = MISTAKE
+            _fail(_usage(error), session.debug)
+        else:
+            code = DEFECT
+            _fail(_defect(error, session.debug), session.debug)
+    else:
+        # Typer turns Ctrl-C in a command into this code; what the command returned is one too.
+        code = code if isinstance(code, int) else FINE
+        if code == INTERRUPTED and session.kept is None:
+            _tell(_kept(session))
+    return code
+
+
+def _kept(session: Session) -> str:
+    if session.kept is None:
+        return "interrupted: nothing was stored"
+    return f"interrupted: the run is stored in {session.kept}"
+
+
+def _usage(error: Exception) -> str:
+    """A wrong command line, in one line, with where to read how it goes."""
+    message = str(getattr(error, "format_message", lambda: error)()).strip().rstrip(".")
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "badger"
+    return f"{message[:1].lower()}{message[1:]} ({path} --help)"
+
+
+def _defect(error: Exception, debug: bool) -> str:
+    first = str(error).partition("\n")[0]
+    hint = "" if debug else "; --debug shows where"
+    return f"{REPORT_TO}: {type(error).__name__}: {first}{hint}"
+
+
+def _fail(message: str, debug: bool) -> None:
+    if debug:
+        traceback.print_exc()
+    _tell(message, "bold red")
+
+
+def _tell(message: str, style: str = "bold") -> None:
+    text = told("badger: ", style)
+    text.append_text(told(message))
+    Console(stderr=True, markup=False, highlight=False).print(text, soft_wrap=True)

@@ -18,7 +18,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from bayes_badger.belief import Draws
 from bayes_badger.evidence import Evidence
-from bayes_badger.evidence.compiled import data_of, task_columns_of
+from bayes_badger.evidence.compiled import blocks_of, data_of, task_columns_of
 from bayes_badger.labels import Labels
 from bayes_badger.program import TASK, Data, Program
 
@@ -145,7 +145,7 @@ def _by_block(
 ) -> np.ndarray:
     """Applies a function of one draw to each block of tasks; back to the long form of rows."""
     lead = next(iter(values.values())).shape[:2]
-    blocks, done = evidence.blocks(), []
+    blocks, done = blocks_of(evidence), []
     for i, block in enumerate(blocks):
         own = {
             name: x[:, :, block.tasks] if program.latent(name).scope == TASK else x

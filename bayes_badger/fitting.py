@@ -21,7 +21,7 @@ from bayes_badger.datatree import build_tree
 from bayes_badger.errors import BadgerError, listed
 from bayes_badger.evidence import Evidence, from_arrays, read
 from bayes_badger.evidence.blocks import single
-from bayes_badger.evidence.compiled import data_of, task_columns_of
+from bayes_badger.evidence.compiled import blocks_of, data_of, task_columns_of
 from bayes_badger.inner_loop.protocol import Report, silent
 from bayes_badger.program import STEPS, TASK, TASKS, Data, Program, lift, read_signature
 from bayes_badger.program.lift import from_inputs
@@ -167,7 +167,7 @@ def _supported(program: Program, evidence: Evidence, key: Any) -> np.ndarray:
     """Whether each row's outcome is within the support of its distribution, at a prior draw."""
     columns = task_columns_of(evidence)
     drawn = program.simulate(key, program.without_rows(columns, evidence.n_tasks)).values
-    blocks, found = evidence.blocks(), []
+    blocks, found = blocks_of(evidence), []
     for block in blocks:
         data = data_of(block)
         values = {

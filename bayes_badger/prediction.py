@@ -18,12 +18,13 @@ from bayes_badger import shelves
 from bayes_badger.datatree import predict_rows
 from bayes_badger.errors import BadgerError, listed
 from bayes_badger.evidence import Evidence, split_queries
+from bayes_badger.evidence.compiled import task_columns_of
 from bayes_badger.evidence.joined import joined
 from bayes_badger.fitting import check_outcome, example_of, typed_outcome
 from bayes_badger.inner_loop import registry
 from bayes_badger.inner_loop.protocol import InnerLoop, Report, silent
 from bayes_badger.labels import Labels, safe_name
-from bayes_badger.program import LIFETIME, TASK, Program, lift
+from bayes_badger.program import LIFETIME, TASK, Program, lift, read_signature
 from bayes_badger.runs import Run
 from bayes_badger.trust import doubts
 

@@ -17,7 +17,7 @@ from programs import mixture, network, rounded
 import bayes_badger as bb
 from bayes_badger.errors import BadgerError
 from bayes_badger.evidence import Evidence
-from bayes_badger.inner_loop import nuts
+from bayes_badger.inner_loop._density import log_density, parts_of, reference
 from bayes_badger.shelves import load_program
 
 # 10,000 reference draws of posteriordb, mean and standard deviation.
@@ -128,6 +128,22 @@ def test_what_nuts_refuses(program, reason, recipe):
     assert reason in str(error.value)
 
 
+def test_divergences_are_told():
+    """A planted funnel, sampled in its own coordinates: chains cannot enter its neck."""
+
+    def funnel(x, y=None):
+        log_spread = numpyro.sample("log_spread", dist.Normal(0, 3))
+        with numpyro.plate("task", x.shape[0], dim=-2):
+            z = numpyro.sample("z", dist.Normal(0, jnp.exp(log_spread)))
+            with numpyro.plate("step", x.shape[1], dim=-1):
+                numpyro.sample("y", dist.Normal(z, 10.0), obs=y)
+
+    table = {"x": np.zeros((8, 1)), "y": np.zeros((8, 1))}
+    settings = {"inference.parametrisation": "centred", "inference.target_accept": 0.8}
+    run = bb.fit(funnel, table, inference="nuts", settings=settings)
+    assert any("transitions diverged" in warning for warning in run.warnings)
+
+
 def test_an_interrupted_sampler_keeps_what_it_has():
     """Ctrl-C after 150 of 1000 draws."""
 
@@ -177,14 +193,14 @@ def test_density_of_many_rows_is_summed_exactly():
                 numpyro.sample("y", dist.Normal(z, 1.0), obs=y)
 
     program = bb.lift(level)
-    parts = nuts.parts_of(evidence)
+    parts = parts_of(evidence)
     mean = np.array([evidence.outcome[evidence.task_index == i].mean() for i in range(3)])
     at = jnp.asarray(mean, jnp.float32)[:, None]
     near = at + 1e-3
     none = jnp.zeros(0)
-    references = nuts.reference(program, none, at, parts)
-    a = nuts.log_density(program, none, at, parts, references)
-    b = nuts.log_density(program, none, near, parts, references)
+    references = reference(program, none, at, parts)
+    a = log_density(program, none, at, parts, references)
+    b = log_density(program, none, near, parts, references)
     z, z_near = np.asarray(at, float)[:, 0], np.asarray(near, float)[:, 0]
     y, own = evidence.outcome.astype(np.float32).astype(float), evidence.task_index
     expected = (

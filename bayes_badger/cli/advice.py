@@ -5,14 +5,12 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from bayes_badger.cli.options import DEFAULT_OUT
 from bayes_badger.cli.summary import part
+from bayes_badger.runs.run import Run
 
-if TYPE_CHECKING:
-    from bayes_badger.runs import Run
-
-DEFAULT_OUT = "runs"
 # What a warning says, the setting that mends it, and its next value.
 MENDS = (
     ("diverge", "target_accept", lambda now: round(1 - (1 - now) / 5, 4)),
@@ -40,6 +38,12 @@ def show_command(run: Run, out: Path, tasks: int | None = None) -> str:
     return command("badger", "show", run.name, *_where(out), *more)
 
 
+def show_all(run: Run, out: Path) -> str:
+    """The command that shows all tasks of a run."""
+    count = part(run.spec, "evidence").get("tasks")
+    return show_command(run, out, count if isinstance(count, int) else None)
+
+
 def after_fit(run: Run, out: Path, asked: Sequence[str]) -> list[str]:
     """Commands to try after a fit: mend it if that is needed, look again, compare, predict.
 
@@ -48,12 +52,12 @@ def after_fit(run: Run, out: Path, asked: Sequence[str]) -> list[str]:
         out: The folder that holds it.
         asked: The words of the fit itself, after `badger fit`.
     """
+    if any(warning.startswith("interrupted") for warning in run.warnings):
+        return [command("badger", "fit", *asked)]
     mended = list(mending(run))
     if mended:
         settings = [word for setting in mended for word in ("--set", setting)]
         return [command("badger", "fit", *_without(asked, mended), *settings)]
-    if any(warning.startswith("interrupted") for warning in run.warnings):
-        return [command("badger", "fit", *asked)]
     where = _where(out)
     runs = ["--runs", *where[1:]] if where else []
     given = str(part(run.spec, "program").get("path") or "")

@@ -14,13 +14,14 @@ from rich.console import Console
 
 from bayes_badger.cli.compare import compare
 from bayes_badger.cli.fit import fit
+from bayes_badger.cli.interrupt import INTERRUPTED
 from bayes_badger.cli.listing import models, recipes, runs
 from bayes_badger.cli.predict import predict
-from bayes_badger.cli.screen import Session, told
+from bayes_badger.cli.screen import SESSION, Session, short_path, told
 from bayes_badger.cli.show import show
 from bayes_badger.errors import BadgerError
 
-FINE, DEFECT, MISTAKE, INTERRUPTED = 0, 1, 2, 130
+FINE, DEFECT, MISTAKE = 0, 1, 2
 REPORT_TO = "this is a defect of bayes-badger, not of yours"
 EXIT_CODES = (
     "Exit codes: 0 fine, also where a warning says that a fit is not to be trusted; 1 a defect of "
@@ -38,22 +39,21 @@ app = typer.Typer(
 )
 
 
-def _version(value: bool) -> None:
+def _version(value: bool) -> bool:
     if value:
         typer.echo(f"badger {version('bayes-badger')}")
         raise typer.Exit
+    return value
 
 
-@app.callback(invoke_without_command=True)
+@app.callback()
 def _start(
-    ctx: typer.Context,
     version: Annotated[
         bool,
         typer.Option("--version", help="Show the version.", callback=_version, is_eager=True),
     ] = False,
 ) -> None:
-    if ctx.invoked_subcommand is None:
-        typer.echo(ctx.get_help())
+    pass
 
 
 for command in (fit, predict, compare, show, runs, models, recipes):
@@ -70,10 +70,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code.
     """
     session = Session()
+    SESSION.set(session)
     try:
         command = typer.main.get_command(app)
-        arguments = None if argv is None else list(argv)
-        code = command.main(arguments, prog_name="badger", standalone_mode=False, obj=session)
+        words = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+        code = command.main(words, prog_name="badger", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
         _tell(_kept(session))
@@ -103,12 +104,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _kept(session: Session) -> str:
     if session.kept is None:
         return "interrupted: nothing was stored"
-    return f"interrupted: the run is stored in {session.kept}"
+    return f"interrupted: the run is stored in {short_path(session.kept)}"
 
 
 def _usage(error: Exception) -> str:
     """A wrong command line, in one line, with where to read how it goes."""
     message = str(getattr(error, "format_message", lambda: error)()).strip().rstrip(".")
+    message = message.replace("Value error, ", "")
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "badger"
     return f"{message[:1].lower()}{message[1:]} ({path} --help)"

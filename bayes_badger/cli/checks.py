@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -46,19 +48,31 @@ def check_data(path: Path | None) -> None:
     raise BadgerError(f"there is no file {path}{did_you_mean(path.name, beside)}: check --data")
 
 
-def check_folder(folder: Path) -> None:
+def check_folder(folder: Path, option: str = "--out") -> None:
     """Refuses a folder in which nothing can be written, before hours of work and not after.
 
+    It is tried, for permissions alone do not tell; what the trial made is removed.
+
     Raises:
-        BadgerError: With the folder that is in the way.
+        BadgerError: With what is in the way.
     """
     place = folder.expanduser().absolute()
-    while not os.path.lexists(place):
-        place = place.parent
-    if not place.is_dir():
-        raise BadgerError(f"--out {folder}: {place} is not a folder: give another")
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise BadgerError(f"--out {folder}: {place} cannot be written to: give another folder")
+    missing = [path for path in (place, *place.parents) if not os.path.lexists(path)]
+    made = []
+    try:
+        for path in reversed(missing):
+            path.mkdir()
+            made.append(path)
+        tempfile.TemporaryFile(dir=place).close()
+    except OSError as error:
+        raise BadgerError(
+            f"nothing can be written to {option} {folder}: {error.strerror or error}"
+        ) from error
+    finally:
+        for path in reversed(made):
+            # Another process may have put something there meanwhile.
+            with contextlib.suppress(OSError):
+                path.rmdir()
 
 
 def settings_of(texts: Sequence[str]) -> dict[str, Any]:

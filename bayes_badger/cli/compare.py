@@ -8,11 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from bayes_badger.cli import advice, device, options
+from bayes_badger.cli import device, options
 from bayes_badger.cli.completion import run_names
-from bayes_badger.cli.screen import Screen, Session, told
-from bayes_badger.cli.summary import distrust
-from bayes_badger.cli.tables import bullets, grid
+from bayes_badger.cli.screen import SESSION, Screen, told
 from bayes_badger.errors import BadgerError
 
 # ArviZ's columns that are shown, and how.
@@ -27,7 +25,6 @@ COLUMNS = {
 
 
 def compare(
-    ctx: typer.Context,
     runs: Annotated[
         list[str],
         typer.Argument(
@@ -37,7 +34,7 @@ def compare(
             show_default=False,
         ),
     ],
-    out: options.Out = Path(advice.DEFAULT_OUT),
+    out: options.Out = Path(options.DEFAULT_OUT),
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
@@ -51,8 +48,10 @@ def compare(
     paths = [find_run(run, out) for run in runs]
     if len(set(paths)) < 2:
         raise BadgerError("badger compare takes two or more runs: badger runs lists them")
-    device.prepare(ctx.ensure_object(Session).debug)
+    device.prepare(SESSION.get().debug)
     from bayes_badger import comparison
+    from bayes_badger.cli.summary import distrust
+    from bayes_badger.cli.tables import bullets, grid
     from bayes_badger.runs.store import read_run
 
     read = [read_run(path) for path in paths]

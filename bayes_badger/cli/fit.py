@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
-import threading
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from bayes_badger.cli import advice, checks, device, options, summary
+from bayes_badger.cli import checks, device, options
 from bayes_badger.cli.completion import model_names, recipe_names
+from bayes_badger.cli.interrupt import INTERRUPTED, ctrl_c
 from bayes_badger.cli.progress import Meter
-from bayes_badger.cli.screen import Screen, Session, told
+from bayes_badger.cli.screen import SESSION, Screen, short_path
 from bayes_badger.cli.stray import stray_output
-
-if TYPE_CHECKING:
-    from bayes_badger.runs import Run
-
-INTERRUPTED = 130
 
 
 def fit(
-    ctx: typer.Context,
     model: Annotated[
         str,
         typer.Argument(
@@ -87,7 +78,7 @@ def fit(
             show_default="10",
         ),
     ] = None,
-    out: options.Out = Path(advice.DEFAULT_OUT),
+    out: options.Out = Path(options.DEFAULT_OUT),
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
     debug: options.Debug = False,
@@ -99,7 +90,6 @@ def fit(
 
     Example: `badger fit radon --set inference.nuts.draws=2000`
     """
-    session = ctx.ensure_object(Session)
     screen = Screen(quiet, as_json)
     parsed = checks.settings_of(settings or [])
     checks.check_model(model)
@@ -114,7 +104,7 @@ def fit(
         device.prepare(debug)
         from bayes_badger import fitting
 
-        with _ctrl_c() as pressed:
+        with ctrl_c() as pressed:
             run = fitting.fit(
                 model,
                 data,
@@ -127,27 +117,19 @@ def fit(
                 report=meter,
                 **sizes,
             )
-    session.kept = run.path
-    if sizes and "truth" not in run.tree.children:
-        screen.aside("nothing was simulated, so --tasks and --steps made no difference")
-    again = advice.show_command(run, out, run.spec["evidence"]["tasks"])
+    SESSION.get().kept = run.path
     asked = _asked(model, inference, data, task, missing, settings or [], seed, sizes, out)
-    _answer(screen, run, again, advice.after_fit(run, out, asked))
+    # Not before: it waits for xarray, and --help must not.
+    from bayes_badger.cli import fitted
+
+    if sizes and not fitted.is_simulated(run):
+        screen.aside("nothing was simulated, so --tasks and --steps made no difference")
+    fitted.answer(screen, run, out, asked)
     if pressed.is_set():
-        screen.aside(f"interrupted; what was drawn until then is kept in {run.path}")
+        kept = short_path(run.path)
+        screen.aside(f"interrupted; what was drawn until then is kept in {kept}")
         return INTERRUPTED
     return 0
-
-
-def _answer(screen: Screen, run: Run, again: str, next_commands: list[str]) -> None:
-    if screen.as_json:
-        screen.answer_json({**summary.as_json(run), "next": next_commands})
-    elif not screen.quiet:
-        summary.show(screen, run, summary.TASKS_SHOWN, again)
-        screen.answer("", told("Next:", "bold"))
-        for line in next_commands:
-            # Never wrapped: it is there to be copied.
-            screen.out.print(told(f"  {line}", "cyan"), soft_wrap=True)
 
 
 def _asked(
@@ -169,25 +151,6 @@ def _asked(
     words += ["--missing", missing] if missing != "refuse" else []
     words += ["--seed", seed] if seed else []
     words += [word for name, size in sizes.items() for word in (f"--{name}", size)]
-    words += ["--out", out] if str(out) != advice.DEFAULT_OUT else []
+    words += ["--out", out] if str(out) != options.DEFAULT_OUT else []
     words += [word for setting in settings for word in ("--set", setting)]
     return [str(word) for word in words]
-
-
-@contextlib.contextmanager
-def _ctrl_c() -> Iterator[threading.Event]:
-    """Notes that Ctrl-C was pressed, also where the sampler hears it and keeps its draws."""
-    pressed = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield pressed
-        return
-
-    def press(number: int, frame: Any) -> None:
-        pressed.set()
-        signal.default_int_handler(number, frame)
-
-    before = signal.signal(signal.SIGINT, press)
-    try:
-        yield pressed
-    finally:
-        signal.signal(signal.SIGINT, before)

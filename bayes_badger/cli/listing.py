@@ -7,14 +7,13 @@ from pathlib import Path
 from rich.table import Table
 
 from bayes_badger.cli import options
-from bayes_badger.cli.advice import DEFAULT_OUT
 from bayes_badger.cli.screen import Screen, told
 
 STYLES = {"complete": "green", "unfinished": "yellow", "damaged": "red"}
 
 
 def runs(
-    out: options.Out = Path(DEFAULT_OUT),
+    out: options.Out = Path(options.DEFAULT_OUT),
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:

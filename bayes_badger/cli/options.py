@@ -8,14 +8,15 @@ from typing import Annotated, Literal
 import typer
 
 from bayes_badger.cli.completion import run_names
-from bayes_badger.cli.screen import Session
+from bayes_badger.cli.screen import SESSION
 
+DEFAULT_OUT = "runs"
 LARGEST_SEED = 2**63 - 1
 
 
-def _set_debug(ctx: typer.Context, value: bool) -> bool:
+def _set_debug(value: bool) -> bool:
     if value:
-        ctx.ensure_object(Session).debug = True
+        SESSION.get().debug = True
     return value
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Self
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TimeElapsedColumn
@@ -31,7 +30,7 @@ class Meter:
         self.stage = ""
         self.bar = _Bar(console) if shown and console.is_terminal else None
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Meter:
         if self.bar is not None:
             self.bar.progress.start()
         return self

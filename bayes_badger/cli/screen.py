@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,10 @@ class Session:
 
     debug: bool = False
     kept: Path | None = None
+
+
+# Set where the process starts, read by whichever command runs.
+SESSION: ContextVar[Session] = ContextVar("SESSION")
 
 
 @dataclass(frozen=True)
@@ -75,6 +81,17 @@ def plain(text: object) -> str:
     return "".join(
         character if character.isprintable() else repr(character)[1:-1] for character in str(text)
     )
+
+
+def short_path(path: Path | None) -> str:
+    """A path relative to where the user is, if it is below it."""
+    if path is None:
+        return "nowhere"
+    try:
+        relative = os.path.relpath(path)
+    except (OSError, ValueError):
+        return str(path)
+    return str(path) if relative.startswith("..") else relative
 
 
 def finite(value: Any) -> Any:

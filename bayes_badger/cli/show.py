@@ -7,12 +7,11 @@ from typing import Annotated
 
 import typer
 
-from bayes_badger.cli import advice, device, options, summary
-from bayes_badger.cli.screen import Screen, Session
+from bayes_badger.cli import device, options
+from bayes_badger.cli.screen import SESSION, Screen
 
 
 def show(
-    ctx: typer.Context,
     run: options.OptionalRunName = "last",
     tasks: Annotated[
         int | None,
@@ -25,7 +24,7 @@ def show(
             show_default="16; JSON: all",
         ),
     ] = None,
-    out: options.Out = Path(advice.DEFAULT_OUT),
+    out: options.Out = Path(options.DEFAULT_OUT),
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
@@ -37,8 +36,9 @@ def show(
 
     screen = Screen(as_json=as_json)
     path = find_run(run, out)
-    if not ctx.ensure_object(Session).debug:
+    if not SESSION.get().debug:
         device.silence()
+    from bayes_badger.cli import advice, summary
     from bayes_badger.runs.store import read_run
 
     found = read_run(path)
@@ -46,6 +46,4 @@ def show(
         screen.answer_json(summary.as_json(found, tasks))
         return
     shown = summary.TASKS_SHOWN if tasks is None else tasks
-    count = summary.part(found.spec, "evidence").get("tasks")
-    again = advice.show_command(found, out, count if isinstance(count, int) else None)
-    summary.show(screen, found, shown, again)
+    summary.show(screen, found, shown, advice.show_all(found, out))

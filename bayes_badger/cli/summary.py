@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xarray as xr
 from rich.console import RenderableType
 
 from bayes_badger.cli.scalars import ENTRIES, Scalar, entries, scalars
-from bayes_badger.cli.screen import Screen, told
+from bayes_badger.cli.screen import Screen, short_path, told
 from bayes_badger.cli.tables import bullets, facts, scalar_table
 from bayes_badger.errors import listed
-
-if TYPE_CHECKING:
-    from bayes_badger.runs import Run
+from bayes_badger.runs.run import Run
 
 TASKS_SHOWN = 16
 
@@ -127,15 +123,6 @@ def strings(value: Any) -> list[str]:
     return [str(item) for item in value] if isinstance(value, list | tuple) else []
 
 
-def short_path(path: Path) -> str:
-    """A path relative to where the user is, if it is below it."""
-    try:
-        relative = os.path.relpath(path)
-    except (OSError, ValueError):
-        return str(path)
-    return str(path) if relative.startswith("..") else relative
-
-
 def _group(run: Run, name: str) -> xr.Dataset:
     return run.tree[name].to_dataset() if name in run.tree.children else xr.Dataset()
 
@@ -164,7 +151,7 @@ def _facts(run: Run) -> list[tuple[str, str]]:
         chains = f"{sizes['chain']} chains" if sizes["chain"] != 1 else "1 chain"
         text = f"{chains} of {sizes['draw']} draws, seed {spec.get('seed', '?')}{took}"
         facts.append(("posterior", text))
-    facts.append(("stored", short_path(run.path) if run.path else "not stored"))
+    facts.append(("stored", short_path(run.path)))
     return facts
 
 

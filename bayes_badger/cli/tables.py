@@ -29,18 +29,18 @@ def scalar_table(groups: Sequence[tuple[str, Sequence[Scalar]]]) -> Table:
     titles += ["ess", "r_hat"] if checked else []
     table = grid(["", *titles])
     cells_of = [_cells(group) for _, group in groups]
-    bounds = [cells[2:] for group in cells_of for cells in group]
+    bounds = [cells[2:4] for group in cells_of for cells in group]
     widths = [max((len(pair[i]) for pair in bounds), default=0) for i in (0, 1)]
     for i, (heading, group) in enumerate(groups):
         if i:
             table.add_row()
         if heading:
             table.add_row(told(heading, HEADING))
-        for scalar, (mean, sd, lower, upper) in zip(group, cells_of[i], strict=True):
+        for scalar, (mean, sd, lower, upper, true) in zip(group, cells_of[i], strict=True):
             interval = f"{lower:>{widths[0]}} to {upper:>{widths[1]}}"
             cells = [mean, sd, interval]
-            cells += [_number(scalar.truth, _decimals(scalar.sd))] if simulated else []
-            cells += [_count(scalar.ess_bulk), _number(scalar.r_hat, 2)] if checked else []
+            cells += [true] if simulated else []
+            cells += [_count(scalar), _number(scalar.r_hat, 2)] if checked else []
             table.add_row(told(f"  {_label(scalar)}"), *map(told, cells))
     return table
 
@@ -87,7 +87,7 @@ def _label(scalar: Scalar) -> str:
 
 
 def _cells(group: Sequence[Scalar]) -> list[list[str]]:
-    """Mean, sd and interval; the scalars of one variable have as many decimals."""
+    """Mean, sd, interval and truth; the scalars of one variable have as many decimals."""
     wanted: dict[tuple[str, str], list[int]] = {}
     for scalar in group:
         wanted.setdefault((scalar.name, scalar.index), []).append(_decimals(scalar.sd))
@@ -96,7 +96,7 @@ def _cells(group: Sequence[Scalar]) -> list[list[str]]:
         decimals = wanted[scalar.name, scalar.index]
         # One task that is known far better than the rest must not fill the table with digits.
         places = min(max(decimals), min(decimals) + 2)
-        numbers = (scalar.mean, scalar.sd, scalar.eti89_lb, scalar.eti89_ub)
+        numbers = (scalar.mean, scalar.sd, scalar.eti89_lb, scalar.eti89_ub, scalar.truth)
         found.append([_number(x, places) for x in numbers])
     return found
 
@@ -117,5 +117,7 @@ def _number(x: float, decimals: int) -> str:
     return text.removeprefix("-") if float(text) == 0 else text
 
 
-def _count(x: float) -> str:
-    return f"{x:.0f}" if math.isfinite(x) else "-"
+def _count(scalar: Scalar) -> str:
+    """Effective draws; of what never moves there is nothing to say."""
+    known = math.isfinite(scalar.ess_bulk) and scalar.sd > 0
+    return f"{scalar.ess_bulk:.0f}" if known else "-"

@@ -19,41 +19,12 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Key, PRNGKeyArray
 
+from bayes_badger.inner_loop._density import Part, log_density
 from bayes_badger.program import LIFETIME, UNCONSTRAINED, WHITENED, Data, Program
 
 # Of the fit: steps, samples of each, first rate. Of the comparison: draws, and tasks at most.
 STEPS, SAMPLES, RATE = 600, 8, 0.05
 DRAWS, TASKS = 16, 64
-
-
-class Part(eqx.Module):
-    """A block of evidence as a compiled program takes it: `tasks [n]`, data, `mask [n, s]`."""
-
-    tasks: Array
-    data: Data
-    mask: Array
-
-
-def log_density(
-    program: Program,
-    lifetime: Float[Array, " lifetime"],
-    task: Float[Array, "task size"],
-    parts: Sequence[Part],
-    references: Sequence[Array],
-) -> Float[Array, ""]:
-    """Log density of a whole lifetime in coordinates, relative to given log likelihoods per row.
-
-    Each row's log likelihood is taken relative to a reference before it is summed: at a million
-    rows the sum itself would be known to .1 nats only in single precision, the difference is small.
-    """
-    total = jnp.zeros(())
-    for i, (part, reference) in enumerate(zip(parts, references, strict=True)):
-        terms = program.terms(lifetime, task[part.tasks], part.data)
-        rows = jnp.where(part.mask, terms.log_likelihood - reference, 0.0)
-        total += terms.task.sum() + rows.sum(1).sum()
-        if i == 0:
-            total += terms.lifetime
-    return total
 
 
 class Pilot(eqx.Module):
@@ -114,15 +85,6 @@ def pilot(program: Program, tasks: int, parts: Sequence[Part], key: PRNGKeyArray
 
     keys = jax.random.split(key, STEPS)
     return gaussian(jax.lax.scan(step, (start, optimiser.init(start)), keys)[0][0])
-
-
-@eqx.filter_jit
-def reference(
-    program: Program, lifetime: Array, task: Array, parts: Sequence[Part]
-) -> list[Float[Array, "task step"]]:
-    """The log likelihood of each row at a point; 0 where it is not finite."""
-    rows = [program.terms(lifetime, task[p.tasks], p.data).log_likelihood for p in parts]
-    return [jnp.nan_to_num(row, nan=0.0, posinf=0.0, neginf=0.0) for row in rows]
 
 
 @eqx.filter_jit

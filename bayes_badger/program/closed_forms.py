@@ -106,7 +106,10 @@ def _cauchy(fn: Any, u: Array) -> Array:
 def _cauchy_inverse(fn: Any, value: Array) -> Array:
     z = (value - fn.loc) / fn.scale
     one = jnp.ones_like(z)
-    return _from_tails(jnp.arctan2(one, -z) / jnp.pi, jnp.arctan2(one, z) / jnp.pi)
+    central = jnp.abs(z) < 1.0
+    middle = SQRT_2 * erfinv(2.0 / jnp.pi * jnp.arctan(jnp.where(central, z, 0.0)))
+    tails = _from_tails(jnp.arctan2(one, -z) / jnp.pi, jnp.arctan2(one, z) / jnp.pi)
+    return jnp.where(central, middle, tails)
 
 
 def _laplace(fn: Any, u: Array) -> Array:

@@ -73,7 +73,7 @@ class _Generic:
         return (transform.inv(value) - mode) / scale
 
 
-def generic_from_normal(fn: Any, u: Float[Array, ...]) -> Float[Array, ...]:
+def generic_from_normal(fn: Any, u: Float[Array, " ..."]) -> Float[Array, " ..."]:
     """Returns the value of a univariate distribution at Φ(u).
 
     Args:
@@ -91,7 +91,7 @@ def generic_from_normal(fn: Any, u: Float[Array, ...]) -> Float[Array, ...]:
     return _from_normal(kernel, leaves, u)
 
 
-def generic_to_normal(fn: Any, value: Float[Array, ...]) -> Float[Array, ...]:
+def generic_to_normal(fn: Any, value: Float[Array, " ..."]) -> Float[Array, " ..."]:
     """Returns u for a value of a univariate distribution; the inverse of `generic_from_normal`."""
     kernel, leaves = _kernel(fn)
     value = jnp.broadcast_to(value, jnp.broadcast_shapes(jnp.shape(value), fn.batch_shape))

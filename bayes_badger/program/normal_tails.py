@@ -20,7 +20,7 @@ _SMALLEST = -80.0
 
 
 @jax.custom_jvp
-def log_cdf(u: Float[Array, ...]) -> Float[Array, ...]:
+def log_cdf(u: Float[Array, " ..."]) -> Float[Array, " ..."]:
     """Returns log Φ(u), also where Φ(u) is so near one that `log(ndtr(u))` has no digits left.
 
     `log_cdf(-u)` is the log of the upper tail. Derivatives of every order are finite.
@@ -43,13 +43,13 @@ def _log_cdf_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, 
     return value, jnp.exp(log_pdf(u) - value) * du
 
 
-def log_pdf(u: Float[Array, ...]) -> Float[Array, ...]:
+def log_pdf(u: Float[Array, " ..."]) -> Float[Array, " ..."]:
     """Returns the log density of a standard normal, log φ(u)."""
     return -0.5 * u * u - LOG_SQRT_2PI
 
 
 @jax.custom_jvp
-def from_log_cdf(log_mass: Float[Array, ...]) -> Float[Array, ...]:
+def from_log_cdf(log_mass: Float[Array, " ..."]) -> Float[Array, " ..."]:
     """Returns u with log Φ(u) = `log_mass`; meant for masses below, say, .95.
 
     Example:
@@ -74,7 +74,9 @@ def _from_log_cdf_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Ar
     return u, jnp.exp(log_mass - log_pdf(u)) * tangent
 
 
-def from_log_tails(log_lower: Float[Array, ...], log_upper: Float[Array, ...]) -> Float[Array, ...]:
+def from_log_tails(
+    log_lower: Float[Array, " ..."], log_upper: Float[Array, " ..."]
+) -> Float[Array, " ..."]:
     """Returns u from the logs of the masses below and above it, using the smaller of the two.
 
     Example:
@@ -87,12 +89,12 @@ def from_log_tails(log_lower: Float[Array, ...], log_upper: Float[Array, ...]) -
     return jnp.where(below, u, -u)
 
 
-def to_exponential(u: Float[Array, ...]) -> Float[Array, ...]:
+def to_exponential(u: Float[Array, " ..."]) -> Float[Array, " ..."]:
     """Returns -log Φ(-u): a unit exponential that increases with u."""
     return -log_cdf(-u)
 
 
-def from_exponential(value: Float[Array, ...]) -> Float[Array, ...]:
+def from_exponential(value: Float[Array, " ..."]) -> Float[Array, " ..."]:
     """Returns u for a unit exponential; the inverse of `to_exponential`.
 
     Example:

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from bayes_badger.program.closed_forms import Map
@@ -43,7 +44,7 @@ def _logit_beta_kernel(shift: Array, concentrations: tuple[Array, Array]) -> Arr
     return small * shift - total * jnp.where(shift < 0.5, near, far)
 
 
-def log_gamma_quantile(concentration: Float[Array, ...], u: Float[Array, ...]) -> Float[Array, ...]:
+def log_gamma_quantile(concentration: ArrayLike, u: ArrayLike) -> Float[Array, " ..."]:
     """Returns log x of a Gamma(concentration, 1) at Φ(u).
 
     Example:
@@ -56,19 +57,17 @@ def log_gamma_quantile(concentration: Float[Array, ...], u: Float[Array, ...]) -
     return jnp.log(concentration) + _fast_quantile(_log_gamma_kernel, u, concentration)
 
 
-def log_gamma_score(
-    concentration: Float[Array, ...], log_value: Float[Array, ...]
-) -> Float[Array, ...]:
+def log_gamma_score(concentration: ArrayLike, log_value: ArrayLike) -> Float[Array, " ..."]:
     """Returns u for log x of a Gamma(concentration, 1), the inverse of `log_gamma_quantile`."""
     log_value, concentration = _floats(log_value, concentration)
     return _fast_score(_log_gamma_kernel, log_value - jnp.log(concentration), concentration)
 
 
 def logit_beta_quantile(
-    concentration1: Float[Array, ...],
-    concentration0: Float[Array, ...],
-    u: Float[Array, ...],
-) -> Float[Array, ...]:
+    concentration1: ArrayLike,
+    concentration0: ArrayLike,
+    u: ArrayLike,
+) -> Float[Array, " ..."]:
     """Returns log x/(1 - x) of a Beta(concentration1, concentration0) at Φ(u).
 
     Example:
@@ -80,10 +79,10 @@ def logit_beta_quantile(
 
 
 def logit_beta_score(
-    concentration1: Float[Array, ...],
-    concentration0: Float[Array, ...],
-    logit: Float[Array, ...],
-) -> Float[Array, ...]:
+    concentration1: ArrayLike,
+    concentration0: ArrayLike,
+    logit: ArrayLike,
+) -> Float[Array, " ..."]:
     """Returns u for the logit of a Beta, the inverse of `logit_beta_quantile`."""
     logit, one, zero = _floats(logit, concentration1, concentration0)
     shift = logit - jnp.log(one) + jnp.log(zero)
@@ -131,21 +130,23 @@ def _beta_inverse(fn: Any, value: Array) -> Array:
     return logit_beta_score(fn.concentration1, fn.concentration0, logit)
 
 
-def student_t_quantile(df: Float[Array, ...], u: Float[Array, ...]) -> Float[Array, ...]:
+def student_t_quantile(df: ArrayLike, u: ArrayLike) -> Float[Array, " ..."]:
     """Returns a standard Student t of `df` degrees of freedom at Φ(u).
 
     Example:
         >>> f"{student_t_quantile(1.0, jnp.float32(1.0)):.4f}"  # Cauchy: tan(π (Φ(1) - 1/2))
         '1.8373'
     """
+    df = jnp.asarray(df)
     half = 0.5 * df
     return jnp.sqrt(df) * jnp.sinh(0.5 * logit_beta_quantile(half, half, u))
 
 
-def student_t_score(df: Float[Array, ...], value: Float[Array, ...]) -> Float[Array, ...]:
+def student_t_score(df: ArrayLike, value: ArrayLike) -> Float[Array, " ..."]:
     """Returns u for a standard Student t, the inverse of `student_t_quantile`."""
+    df = jnp.asarray(df)
     half = 0.5 * df
-    return logit_beta_score(half, half, 2.0 * jnp.arcsinh(value / jnp.sqrt(df)))
+    return logit_beta_score(half, half, 2.0 * jnp.arcsinh(jnp.asarray(value) / jnp.sqrt(df)))
 
 
 NUMERICAL: dict[type, Map] = {

@@ -62,7 +62,7 @@ class _Table(NamedTuple):
 
 def drop_width(
     drops: Float[Array, "grid ..."], widths: np.ndarray, level: float
-) -> Float[Array, ...]:
+) -> Float[Array, " ..."]:
     """The distance at which a density has fallen by `level` nats for the last time.
 
     Args:
@@ -149,7 +149,7 @@ def _log_density(kernel: Kernel, table: _Table, s: Array, params: Any) -> Array:
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def quantile(kernel: Kernel, u: Float[Array, ...], params: Any) -> Float[Array, ...]:
+def quantile(kernel: Kernel, u: Float[Array, " ..."], params: Any) -> Float[Array, " ..."]:
     """Returns s = F⁻¹(Φ(u)) of a kernel.
 
     Args:
@@ -207,7 +207,7 @@ def _quantile_jvp(kernel: Kernel, primals: Any, tangents: Any) -> tuple[Array, A
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def normal_score(kernel: Kernel, s: Float[Array, ...], params: Any) -> Float[Array, ...]:
+def normal_score(kernel: Kernel, s: Float[Array, " ..."], params: Any) -> Float[Array, " ..."]:
     """Returns u = Φ⁻¹(F(s)) of a kernel, the inverse of `quantile`.
 
     Args:

@@ -106,7 +106,7 @@ def has_closed_form(fn: Any) -> bool:
     return False
 
 
-def from_normal(fn: Any, u: Float[Array, ...]) -> Float[Array, ...]:
+def from_normal(fn: Any, u: Float[Array, " ..."] | float) -> Float[Array, " ..."]:
     """Returns the latent at u.
 
     Args:
@@ -133,7 +133,7 @@ def from_normal(fn: Any, u: Float[Array, ...]) -> Float[Array, ...]:
     return jnp.broadcast_to(_forward(fn, jnp.asarray(u, jnp.result_type(u, float))), fn.shape())
 
 
-def to_normal(fn: Any, value: Float[Array, ...]) -> Float[Array, ...]:
+def to_normal(fn: Any, value: Float[Array, " ..."] | float) -> Float[Array, " ..."]:
     """Returns u of a latent, the inverse of `from_normal`.
 
     Args:
@@ -251,9 +251,10 @@ def _truncated(fn: Any, u: Array) -> Array:
             end = getattr(fn, name)
             # A normal keeps the digits of its distance from the cut; other bases only where the
             # cut is at their median.
-            if type(fn.base_dist) is dist.Normal:
-                next_to = end + sign * fn.base_dist.scale * cut.distance[side]
-                value = jnp.where(cut.next_to[side], next_to, value)
+            next_to = cut.next_to[side]
+            if next_to is not None and type(fn.base_dist) is dist.Normal:
+                beside = end + sign * fn.base_dist.scale * cut.distance[side]
+                value = jnp.where(next_to, beside, value)
             value = jnp.maximum(value, end) if sign > 0 else jnp.minimum(value, end)
     return value
 

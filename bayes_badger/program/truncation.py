@@ -30,7 +30,7 @@ class Cut(NamedTuple):
 
 
 def truncate(
-    u: Float[Array, "..."], low: Float[Array, "..."] | None, high: Float[Array, "..."] | None
+    u: Float[Array, " ..."], low: Float[Array, " ..."] | None, high: Float[Array, " ..."] | None
 ) -> Cut:
     """Returns the quantile, at Φ(u), of a standard normal kept between `low` and `high`.
 
@@ -64,11 +64,11 @@ def truncate(
 
 
 def untruncate(
-    value: Float[Array, "..."],
-    low: Float[Array, "..."] | None,
-    high: Float[Array, "..."] | None,
+    value: Float[Array, " ..."],
+    low: Float[Array, " ..."] | None,
+    high: Float[Array, " ..."] | None,
     distance: tuple[Any, Any] = (None, None),
-) -> Float[Array, "..."]:
+) -> Float[Array, " ..."]:
     """Returns u for a value between the cuts; the inverse of `truncate`.
 
     Args:

@@ -32,14 +32,14 @@ def doubts(posterior: xr.Dataset) -> list[str]:
     if worst > R_HAT:
         found.append(
             f"r_hat of {where} is {worst:.3f}, above {R_HAT}: the chains have not converged to "
-            "one posterior; warm up longer (--set inference.warmup=4000)"
+            "one posterior; warm up longer"
         )
     least, where = _extreme(ess, np.nanargmin)
     wanted = ESS_PER_CHAIN * posterior.sizes["chain"]
     if least < wanted:
         found.append(
             f"{where} has {least:.0f} effective draws, fewer than {wanted}: its numbers are rough; "
-            "draw longer (--set inference.draws=4000)"
+            "draw longer"
         )
     if posterior.sizes["chain"] < 2:
         found.append("one chain alone cannot show that it has converged: use four")

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes the exact versions of all dependencies into pyproject.toml, as constraints of uv.
 
-Run `uv run .ci/pin` to pin what is resolved now, and `uv run .ci/pin --upgrade` to take the newest
+Run `uv run python .ci/pin.py` to pin what is resolved now; with `--upgrade` it takes the newest
 releases first. A lock file would name the hosts that it was made from; constraints name none.
 """
 
@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
-BEGIN, END = "# pinned by .ci/pin: begin", "# pinned by .ci/pin: end"
+BEGIN, END = "# pinned by .ci/pin.py: begin", "# pinned by .ci/pin.py: end"
 
 
 def main() -> None:

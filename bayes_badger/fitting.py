@@ -23,8 +23,16 @@ from bayes_badger.evidence import Evidence, from_arrays, read
 from bayes_badger.evidence.blocks import single
 from bayes_badger.evidence.compiled import blocks_of, data_of, task_columns_of
 from bayes_badger.inner_loop.protocol import Report, silent
-from bayes_badger.program import STEPS, TASK, TASKS, Data, Program, lift, read_signature
-from bayes_badger.program.lift import from_inputs
+from bayes_badger.program import (
+    STEPS,
+    TASK,
+    TASKS,
+    Data,
+    Program,
+    from_inputs,
+    lift,
+    read_signature,
+)
 from bayes_badger.recipe import Recipe, load_recipe
 from bayes_badger.runs import Run
 from bayes_badger.trust import doubts

@@ -28,6 +28,9 @@ from bayes_badger.program import LIFETIME, TASK, Program, lift, read_signature
 from bayes_badger.runs import Run
 from bayes_badger.trust import doubts
 
+# Families whose outcomes are labels: their mean says nothing, the share of each class does.
+CLASSES = ("CategoricalProbs", "CategoricalLogits", "OrderedLogistic")
+
 
 def predict(
     run: Run,
@@ -100,21 +103,28 @@ def predict(
         history = old
         fresh_tasks = int((~is_known).sum())
         if fresh_tasks:
-            notes.append(f"drew {fresh_tasks} tasks without outcomes from the lifetime's belief")
+            many = f"{fresh_tasks} task{'s' if fresh_tasks > 1 else ''}"
+            notes.append(f"drew {many} without outcomes from the belief about the lifetime")
         report("drawing tasks", 1, 1)
     labels = Labels(lifted, observed)
     groups = {"posterior": labels.of_values(values)}
     if queries.n_rows:
         report("predicting", 0, 1)
         predicted = _predicted(lifted, queries, values, history, at, keys[2])
-        groups["posterior_predictive"] = Labels(lifted, queries).of_rows(
-            {queries.outcome_name: predicted}
-        )
+        rows = Labels(lifted, queries).of_rows({queries.outcome_name: predicted})
+        if lifted.outcome.family in CLASSES and observed_classes(old):
+            rows[queries.outcome_name].attrs["classes"] = observed_classes(old)
+        groups["posterior_predictive"] = rows
         report("predicting", 1, 1)
     groups["constant_data"] = Labels(lifted, queries).constant(queries)
     tree = xr.DataTree.from_dict({f"/{name}": group for name, group in groups.items()})
     tree.attrs["notes"] = json.dumps([*observed.notes, *notes])
     return tree
+
+
+def observed_classes(evidence: Evidence) -> int:
+    """How many classes an outcome has, as far as the evidence shows: they are counted from 0."""
+    return 0 if evidence.outcome is None else int(np.max(evidence.outcome, initial=-1)) + 1
 
 
 def _lifted(run: Run, program: Any, old: Evidence) -> Program:

@@ -243,7 +243,8 @@ def _validated(
         return None, [f"settings are text, numbers, lists and tables: {error}"]
     try:
         # As JSON, where strict means what it means for TOML: a list may be a tuple.
-        return model.model_validate_json(text), []
+        # A key that no field takes is a mistake, even where a model of the user's own allows it.
+        return model.model_validate_json(text, extra="forbid"), []
     except ValidationError as error:
         return None, [_told(detail, model, label) for detail in error.errors()]
 

@@ -99,6 +99,51 @@ def test_several_predictors_from_columns_of_a_table():
     assert near(run.posterior["sigma"].mean(), 0.3, run.posterior["sigma"].std())
 
 
+def test_classes_to_be_predicted_are_counted():
+    chance = np.random.default_rng(3)
+    table = pd.DataFrame(
+        {"task": 1, "x": chance.normal(size=30), "kind": chance.integers(0, 3, 30)}
+    )
+    run = quick(classes, table)
+    tree = bb.predict(run, pd.DataFrame({"task": [1], "x": [0.5]}))
+    assert tree["posterior_predictive"]["kind"].attrs["classes"] == 3
+
+
+def test_an_inner_loop_of_ones_own(tmp_path):
+    """A recipe that names a Python file: here one that believes the prior, whatever it sees."""
+    source = """
+        import numpy as np
+        from pydantic import BaseModel
+
+        from bayes_badger.belief import Draws
+        from bayes_badger.datatree import draw_prior
+
+
+        class Settings(BaseModel):
+            stubborn: bool = True
+
+
+        class Prior:
+            def why_not(self, program, evidence):
+                return None
+
+            def infer(self, program, evidence, key, report):
+                return Draws(values=draw_prior(program, evidence, key), stats={})
+
+
+        def make(settings):
+            return Prior()
+    """
+    (tmp_path / "prior.py").write_text(textwrap.dedent(source))
+    (tmp_path / "prior.toml").write_text('[inner_loop]\nfile = "prior.py"\nstubborn = true\n')
+    run = bb.fit("eight_schools", inference=tmp_path / "prior.toml", settings={})
+    assert run.spec["recipe"]["inner_loop"]["stubborn"] is True
+    mu = run.posterior["mu"]
+    assert abs(float(mu.mean())) < 5 * 5 / np.sqrt(mu.size)
+    with pytest.raises(BadgerError, match="stubbor"):
+        bb.fit("coin", inference=tmp_path / "prior.toml", settings={"inference.stubbor": False})
+
+
 @pytest.fixture(scope="module")
 def learners():
     """Choices of three learners, and a run on them."""

@@ -8,17 +8,20 @@ from typing import Any
 
 import pandas as pd
 import xarray as xr
+from rich.table import Table
 
 from bayes_badger.cli.scalars import ENTRIES, Scalar, entries, scalars
 from bayes_badger.cli.screen import Screen, short_path, told
 from bayes_badger.cli.summary import TASKS_SHOWN, distrust
-from bayes_badger.cli.tables import bullets, scalar_table
+from bayes_badger.cli.tables import bullets, grid, scalar_table
 from bayes_badger.errors import BadgerError
 from bayes_badger.runs.netcdf import write_netcdf
 
 ROWS_SHOWN = 20
 OBS = "obs_id"
 DISTRUST = "not to be trusted: "
+# The attribute of a predicted variable whose values are labels of so many classes.
+CLASSES = "classes"
 COLUMNS = ["obs_id", "task", "mean", "sd", "eti89_lb", "eti89_ub"]
 
 
@@ -47,15 +50,20 @@ def answer(screen: Screen, tree: xr.DataTree, to: Path | None) -> None:
         screen.answer(bullets(notes), "")
     groups = [(f"{name}, by {dim}", s) for name, s in _latents(tree, dim, TASKS_SHOWN).items()]
     more = max(0, tree["posterior"].sizes.get(dim, 0) - TASKS_SHOWN) if dim else 0
-    count = 0
+    count, shares = 0, []
     for name, variable in _predicted(tree).items():
         count = variable.sizes[OBS]
+        if CLASSES in variable.attrs:
+            shares.append(variable)
+            continue
         some = variable.isel({OBS: slice(0, ROWS_SHOWN)})
         labels = _row_labels(some)
         groups.append((f"{name}, predicted", scalars(some, OBS, None, False, labels)))
     if any(group for _, group in groups):
         screen.answer(scalar_table([pair for pair in groups if pair[1]]))
     screen.answer(told("  intervals: 89% equal-tailed", "dim"))
+    for variable in shares:
+        screen.answer("", share_table(variable))
     if more:
         screen.answer(told(f"  {more} more tasks: --json, or --out FILE.nc", "dim"))
     if count > ROWS_SHOWN:
@@ -111,6 +119,9 @@ def _rows(tree: xr.DataTree) -> list[dict[str, Any]]:
     """Predicted rows as a table has them."""
     found = []
     for variable in _predicted(tree).values():
+        if CLASSES in variable.attrs:
+            found += _shares(variable)
+            continue
         tasks, numbers_of_rows = _tasks_of_rows(variable), _numbers_of_rows(variable)
         for place, scalar in enumerate(scalars(variable, OBS, None, diagnostics=False)):
             per_row = max(1, entries(variable, OBS))
@@ -122,6 +133,29 @@ def _rows(tree: xr.DataTree) -> list[dict[str, Any]]:
             numbers = ("mean", "sd", "eti89_lb", "eti89_ub")
             found.append(row | {name: getattr(scalar, name) for name in numbers})
     return found
+
+
+def _shares(variable: xr.DataArray) -> list[dict[str, Any]]:
+    """For rows whose outcome is a label: the probability of each class."""
+    drawn = variable.values.reshape(-1, variable.sizes[OBS])
+    seen = max(int(variable.attrs[CLASSES]), int(drawn.max(initial=0)) + 1)
+    pairs = zip(_numbers_of_rows(variable), _tasks_of_rows(variable), strict=True)
+    return [
+        {"obs_id": row, "task": task}
+        | {f"p_{k}": float((drawn[:, i] == k).mean()) for k in range(seen)}
+        for i, (row, task) in enumerate(pairs)
+    ]
+
+
+def share_table(variable: xr.DataArray) -> Table:
+    """The probability of each class, a line for each row."""
+    rows = _shares(variable.isel({OBS: slice(0, ROWS_SHOWN)}))
+    classes = [name for name in rows[0] if name.startswith("p_")]
+    table = grid([f"{variable.name}, probability of", *(name[2:] for name in classes)])
+    for row in rows:
+        label = f"  row {row['obs_id']}, {row['task']}"
+        table.add_row(told(label), *(told(f"{row[name]:.2f}") for name in classes))
+    return table
 
 
 def _row_labels(variable: xr.DataArray) -> list[str]:

@@ -1,8 +1,10 @@
 """A NumPyro program, lifted: the room that alone touches effect handlers."""
 
+from bayes_badger.program.examples import STEPS, TASKS, from_inputs
 from bayes_badger.program.latent import LIFETIME, TASK, Derived, Latent
-from bayes_badger.program.lift import STEPS, TASKS, lift
-from bayes_badger.program.program import Program, Simulated, Step, Terms
+from bayes_badger.program.lift import lift
+from bayes_badger.program.parts import Outcome, Simulated, Step, Terms
+from bayes_badger.program.program import Program
 from bayes_badger.program.signature import Signature, read_signature
 from bayes_badger.program.walk import UNCONSTRAINED, WHITENED, Data
 
@@ -16,11 +18,13 @@ __all__ = [
     "Data",
     "Derived",
     "Latent",
+    "Outcome",
     "Program",
     "Signature",
     "Simulated",
     "Step",
     "Terms",
+    "from_inputs",
     "lift",
     "read_signature",
 ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -19,64 +19,22 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from bayes_badger.errors import BadgerError, did_you_mean, listed
 from bayes_badger.program.information import outcome_information
 from bayes_badger.program.latent import LIFETIME, TASK, Derived, Latent, pack, unpack
+from bayes_badger.program.parts import (
+    Outcome,
+    Simulated,
+    Step,
+    Terms,
+    later_steps,
+    one_step_of,
+    shaped_like,
+    sum_per_row,
+    sum_per_task,
+)
 from bayes_badger.program.sigma_points import nearest_psd, stein_score_and_hessian
 from bayes_badger.program.signature import Signature
 from bayes_badger.program.walk import WHITENED, Data, Site, Walk, to_coordinate, walk
 
 EXPECTED, OBSERVED, SIGMA_POINTS = "expected", "observed", "sigma points"
-
-
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """The observed site: its name, its distribution and support, and the shape of one value."""
-
-    site: str
-    family: str
-    support: str
-    discrete: bool
-    shape: tuple[int, ...]
-
-
-class Step(NamedTuple):
-    """One piece of evidence of one task: a query and its answer.
-
-    Attributes:
-        columns: By name, `[...]` without the axes of task and step.
-        task_columns: By name, `[...]`.
-        outcome: `[...]`.
-    """
-
-    columns: Mapping[str, Array]
-    task_columns: Mapping[str, Array]
-    outcome: Array | None = None
-
-
-class Terms(NamedTuple):
-    """The log density of a lifetime, term by term, in nats.
-
-    Attributes:
-        lifetime: Of the lifetime's coordinates, and of factors outside the tasks: a scalar.
-        task: Of each task's coordinates, given the lifetime's: `[task]`.
-        log_likelihood: Of each outcome: `[task, step]`.
-    """
-
-    lifetime: Float[Array, ""]
-    task: Float[Array, " task"]
-    log_likelihood: Float[Array, "task step"]
-
-
-class Simulated(NamedTuple):
-    """One lifetime drawn from a program.
-
-    Attributes:
-        values: Latents and deterministics by name: `[*shape]`, or `[task, *shape]`.
-        outcome: `[task, step, ...]`.
-        state: What a stateful program returned last.
-    """
-
-    values: dict[str, Array]
-    outcome: Array
-    state: PyTree
 
 
 class Program(eqx.Module):
@@ -279,10 +237,10 @@ class Program(eqx.Module):
 
         def one_step(state: PyTree, xs: Any) -> tuple[PyTree, Array]:
             key, columns = xs
-            done = self._walk(_now(data, columns, state), key=key, values=latents)
+            done = self._walk(one_step_of(data, columns, state), key=key, values=latents)
             return done.state, done.sites[self.outcome.site].value[:, 0]
 
-        state, rest = jax.lax.scan(one_step, drawn.state, (keys[1:], _later(data.columns)))
+        state, rest = jax.lax.scan(one_step, drawn.state, (keys[1:], later_steps(data.columns)))
         outcome = jnp.concatenate([drawn.outcome, jnp.moveaxis(rest, 0, 1)], 1)
         return Simulated(drawn.values, outcome, state)
 
@@ -297,14 +255,17 @@ class Program(eqx.Module):
 
         def one_step(state: PyTree, xs: Any) -> tuple[PyTree, None]:
             columns, outcome, real = xs
-            now = _now(data, columns, state)._replace(outcome=outcome[:, None])
+            now = one_step_of(data, columns, state)._replace(outcome=outcome[:, None])
             after = self._walk(now, values=given).state
             keep = jax.tree.map(
-                lambda new, old: jnp.where(_like(real, new), new, old), after, state
+                lambda new, old: jnp.where(shaped_like(real, new), new, old), after, state
             )
             return keep, None
 
-        later = (_later(data.columns), *_later({"y": data.answers, "mask": mask}).values())
+        later = (
+            later_steps(data.columns),
+            *later_steps({"y": data.answers, "mask": mask}).values(),
+        )
         return jax.lax.scan(one_step, start, later)[0]
 
     # --- one task, one step
@@ -374,12 +335,14 @@ class Program(eqx.Module):
 
     def rows_of(self, walked: Walk, data: Data) -> Float[Array, "task step"]:
         """The log likelihood of each outcome in a walk."""
-        return _rows(walked.sites[self.outcome.site].log_prob, data)
+        return sum_per_row(walked.sites[self.outcome.site].log_prob, data)
 
     def priors_of(self, walked: Walk, tasks: int) -> dict[str, Array]:
         """The log density of each other site in a walk, in the user's space: scalar or `[task]`."""
         return {
-            name: _per_task(site.log_prob, tasks) if site.inside(TASK) else jnp.sum(site.log_prob)
+            name: sum_per_task(site.log_prob, tasks)
+            if site.inside(TASK)
+            else jnp.sum(site.log_prob)
             for name, site in walked.sites.items()
             if site.kind in ("latent", "factor", "observed")
         }
@@ -421,7 +384,7 @@ class Program(eqx.Module):
 
     def _terms(self, walked: Walk, data: Data) -> Terms:
         lifetime, task = self._priors(walked.sites, data.tasks)
-        return Terms(lifetime, task, _rows(walked.sites[self.outcome.site].log_prob, data))
+        return Terms(lifetime, task, sum_per_row(walked.sites[self.outcome.site].log_prob, data))
 
     def _priors(self, sites: Mapping[str, Site], tasks: int) -> tuple[Array, Array]:
         lifetime, task = jnp.zeros(()), jnp.zeros(tasks)
@@ -430,7 +393,7 @@ class Program(eqx.Module):
                 continue
             density = site.log_prob if site.log_density is None else site.log_density
             if site.inside(TASK):
-                task = task + _per_task(density, tasks)
+                task = task + sum_per_task(density, tasks)
             else:
                 lifetime = lifetime + jnp.sum(density)
         return lifetime, task
@@ -468,32 +431,3 @@ class Program(eqx.Module):
         theta, information = known
         size = theta.shape[-1]
         return theta.reshape(-1, size), information.reshape(-1, size, size)
-
-
-def _per_task(density: Array, tasks: int) -> Float[Array, " task"]:
-    """Sums a batch `[..., task, step]` over all but the axis of tasks."""
-    density = jnp.asarray(density)
-    axis = density.ndim - 2
-    return density.sum(tuple(i for i in range(density.ndim) if i != axis)).reshape(tasks)
-
-
-def _rows(density: Array, data: Data) -> Float[Array, "task step"]:
-    """Sums a batch `[..., task, step]` over all but the last two axes."""
-    density = jnp.asarray(density)
-    return density.sum(tuple(range(density.ndim - 2))).reshape(data.tasks, data.steps)
-
-
-def _later(columns: Mapping[str, Array]) -> dict[str, Array]:
-    """The steps after the first, their axis in front, to be scanned over."""
-    return {name: jnp.moveaxis(x[:, 1:], 1, 0) for name, x in columns.items()}
-
-
-def _now(data: Data, columns: Mapping[str, Array], state: PyTree) -> Data:
-    """One step of every task, out of a scan."""
-    columns = {name: column[:, None] for name, column in columns.items()}
-    return data._replace(columns=columns, state=state)
-
-
-def _like(mask: Array, target: Array) -> Array:
-    """A mask `[task]` with as many axes as the target."""
-    return mask.reshape(mask.shape + (1,) * (target.ndim - mask.ndim))

@@ -245,7 +245,7 @@ def test_the_shelf_has_nuts():
         "chains": 4,
         "warmup": 1000,
         "draws": 500,
-        "target_accept": 0.9,
+        "target_accept": 0.95,
         "max_tree_depth": 10,
         "parametrisation": "auto",
     }

@@ -53,8 +53,9 @@ def from_log_cdf(log_mass: Float[Array, " ..."]) -> Float[Array, " ..."]:
     """Returns u with log Φ(u) = `log_mass`; meant for masses below, say, .95.
 
     Example:
-        >>> f"{from_log_cdf(jnp.log(jnp.float32(0.025))):.3f}", f"{from_log_cdf(jnp.float32(-5000)):.3f}"
-        ('-1.960', '-99.945')
+        >>> masses = jnp.array([jnp.log(0.025), -5000.0])
+        >>> [f"{u:.3f}" for u in from_log_cdf(masses)]
+        ['-1.960', '-99.945']
     """
     central = ndtri(jnp.exp(jnp.maximum(log_mass, _SMALLEST)))
     # Φ(u) ≈ φ(u)/|u|; two Newton steps on the log finish it.

@@ -39,6 +39,8 @@ from bayes_badger.trust import doubts
 
 RECIPE_PREFIX = "inference."
 PACKAGES = ("bayes-badger", "jax", "numpyro", "arviz", "equinox", "xarray", "numpy")
+# Draws from the prior at which an outcome must be outside the support to be refused.
+SUPPORT_DRAWS = 20
 SIMULATED_TASKS, SIMULATED_STEPS = 20, 10
 
 
@@ -157,7 +159,7 @@ def check_outcome(program: Program, evidence: Evidence, key: Any) -> None:
     whole = evidence.outcome == np.round(evidence.outcome)
     bad = ~whole if program.outcome.discrete else np.zeros(whole.shape, bool)
     if not bad.any():
-        bad = ~_supported(program, typed_outcome(program, evidence), key)
+        bad = _outside(program, typed_outcome(program, evidence), key)
     by_row = bad.reshape(len(bad), -1)
     rows = np.flatnonzero(by_row.any(1))
     if len(rows):
@@ -169,6 +171,19 @@ def check_outcome(program: Program, evidence: Evidence, key: Any) -> None:
             f"is outside the support of {program.outcome.family} "
             f"({program.outcome.support}){count}: mend the table, or choose another distribution"
         )
+
+
+def _outside(program: Program, evidence: Evidence, key: Any) -> np.ndarray:
+    """Which outcomes are outside their distribution's support, whatever the latents are.
+
+    A support may depend on latents, as that of Uniform(0, z): so several draws must agree.
+    """
+    bad = np.ones(evidence.outcome.shape if evidence.outcome is not None else 0, bool)
+    for draw in jax.random.split(key, SUPPORT_DRAWS):
+        bad &= ~_supported(program, evidence, draw)
+        if not bad.any():
+            break
+    return bad
 
 
 def _supported(program: Program, evidence: Evidence, key: Any) -> np.ndarray:

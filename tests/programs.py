@@ -92,8 +92,32 @@ def rounded(x, y=None):
             numpyro.sample("y", dist.Normal(jnp.round(level) + x, 0.5), obs=y)
 
 
+def many_plates(x, y=None):
+    """Plates of its own everywhere, of the very sizes with which a program is tried."""
+    with numpyro.plate("item", 5, dim=-2):
+        item = numpyro.sample("item_level", dist.Normal(0.0, 1.0))
+    with numpyro.plate("fold", 7):
+        fold = numpyro.sample("fold_level", dist.Normal(0.0, 1.0))
+    with numpyro.plate("task", x.shape[0], dim=-2):
+        with numpyro.plate("kind", 3, dim=-3):
+            kinds = numpyro.sample("kinds", dist.Normal(item.sum() + fold.sum(), 1.0))
+        with numpyro.plate("half", 2, dim=-1):
+            halves = numpyro.sample("halves", dist.Normal(0.0, 1.0))
+        level = kinds.sum(0) + halves.sum(-1, keepdims=True)
+        with numpyro.plate("step", x.shape[1], dim=-1):
+            numpyro.sample("y", dist.Normal(level, 1.0), obs=y)
+
+
+def below(x, y=None):
+    """The support of the outcome depends on a latent."""
+    with numpyro.plate("task", x.shape[0], dim=-2):
+        top = numpyro.sample("top", dist.LogNormal(0.0, 1.0))
+        with numpyro.plate("step", x.shape[1], dim=-1):
+            numpyro.sample("y", dist.Uniform(0.0, top), obs=y)
+
+
 def student(x, y=None):
-    """An outcome whose information has to come from the Hessian or from Student's formula."""
+    """An outcome in a heavy-sided family."""
     with numpyro.plate("task", x.shape[0], dim=-2):
         z = numpyro.sample("z", dist.Normal(0.0, 1.0))
         with numpyro.plate("step", x.shape[1], dim=-1):

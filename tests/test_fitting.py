@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
-from programs import classes, counts, regression, rescorla_wagner
+from programs import below, classes, counts, regression, rescorla_wagner
 
 import bayes_badger as bb
 from bayes_badger.errors import BadgerError
@@ -207,6 +207,15 @@ def test_outcomes_that_cannot_be(program, row, message):
         bb.fit(program, table)
     assert message in str(error.value)
     assert "row 3, task 'b'" in str(error.value)
+
+
+def test_a_support_that_depends_on_latents():
+    """y ~ Uniform(0, top): no draw of the prior need reach the largest outcome at once."""
+    table = pd.DataFrame({"task": [1, 1, 2], "x": 0.0, "y": [2.5, 0.3, 0.1]})
+    run = quick(below, table)
+    assert float(run.posterior["top"].sel(task=1).min()) > 2.5
+    with pytest.raises(BadgerError, match=r"row 2, task '1': y = -0.3 is outside the support"):
+        bb.fit(below, table.assign(y=[2.5, -0.3, 0.1]))
 
 
 def test_classes_counted_from_one_are_refused():

@@ -13,6 +13,7 @@ from numpyro.infer.util import log_density
 from programs import (
     classes,
     counts,
+    many_plates,
     mixture,
     network,
     regression,
@@ -196,6 +197,22 @@ def test_a_network_built_inside_lifts():
     )
     assert program.log_likelihood(jnp.ones(2), step) != changed.log_likelihood(jnp.ones(2), step)
     del slope
+
+
+def test_plates_of_ones_own():
+    program = lift(many_plates)
+    shapes = {x.name: (x.scope, x.shape) for x in program.latents}
+    assert shapes == {
+        "item_level": ("lifetime", (5, 1)),
+        "fold_level": ("lifetime", (7,)),
+        "kinds": ("task", (3,)),
+        "halves": ("task", (2,)),
+    }
+    assert (program.lifetime_size, program.task_size) == (12, 5)
+    a, z = jnp.arange(12.0) / 10, jnp.arange(10.0).reshape(2, 5) / 10
+    values = program.constrain(a, z, {})
+    np.testing.assert_allclose(values["halves"], z[:, 3:], rtol=1e-6)
+    np.testing.assert_allclose(values["kinds"] - a.sum(), z[:, :3], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("program", [counts, classes, network])

@@ -47,6 +47,12 @@ class Trial(NamedTuple):
         """The sites of a walk that computes nothing: they have shapes, not values."""
         return sites_of(self.model, self.signature, data, self.key, self.outcome)
 
+    def grown(self, more_tasks: int, more_steps: int) -> dict[str, Site]:
+        """The sites with more tasks and more steps: shapes that change with them follow them."""
+        tasks = np.arange(self.data.tasks + more_tasks) % self.data.tasks
+        steps = np.arange(self.data.steps + more_steps) % self.data.steps
+        return self.sites(self.data.task(tasks).step(steps))
+
 
 def drawn_outcome(trial: Trial) -> Array:
     """An outcome from the program itself, which is sure to be one that it can explain."""
@@ -142,11 +148,9 @@ def derived_of(trial: Trial, sites: Mapping[str, Site]) -> tuple[Derived, ...]:
     One that changes with the number of steps has a value per row, and is left out.
     """
     names = [name for name, site in sites.items() if site.kind == "deterministic"]
-    tasks, steps = trial.data.tasks, trial.data.steps
 
     def shapes(more_tasks: int, more_steps: int) -> dict[str, tuple[int, ...]]:
-        rows = np.arange(tasks + more_tasks) % tasks
-        found = trial.sites(trial.data.task(rows).step(np.arange(steps + more_steps) % steps))
+        found = trial.grown(more_tasks, more_steps)
         return {name: tuple(jnp.shape(found[name].value)) for name in names}
 
     if not names:

@@ -92,9 +92,8 @@ def _lift(model: Callable[..., Any], signature: Signature, example: Data, key: A
         data = example._replace(outcome=drawn_outcome(trial))
         trial = trial._replace(data=data)
         sites = trial.sites(data)
-        check_structure(
-            sites, signature, data, outcome, functools.partial(mend_value_per_row, trial)
-        )
+        mend = functools.partial(mend_value_per_row, trial)
+        check_structure(sites, signature, data, outcome, trial.grown(1, 1), mend)
         program = Program(
             name=signature.program,
             model=model,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -72,6 +72,7 @@ def check_structure(
     signature: Signature,
     data: Data,
     outcome: str,
+    grown: Mapping[str, Site],
     culprit: Callable[[str], str],
 ) -> None:
     """Refuses sites that stand where they cannot be.
@@ -81,6 +82,7 @@ def check_structure(
         signature: What the program asks for.
         data: What it was called with.
         outcome: The outcome's site.
+        grown: The sites with more tasks and more steps.
         culprit: Names the column that gives a latent a value per row.
 
     Raises:
@@ -110,10 +112,7 @@ def check_structure(
                     f"{program}: {name} has {data.tasks} x {batch[-1]} values for {data.tasks} "
                     f"tasks: {culprit(name)}"
                 )
-        elif STEP not in {p.name for p in site.plates} and batch[-2:] in (
-            (data.tasks, 1),
-            (data.tasks, data.steps),
-        ):
+        elif site.fn.shape() != grown[name].fn.shape():
             raise BadgerError(
                 f"{program}: {name} has {' x '.join(map(str, batch))} values outside plate 'task': "
                 "move it inside, or do not let a lifetime's latent depend on columns"

@@ -32,13 +32,17 @@ def compare(runs: Sequence[Run]) -> pd.DataFrame:
 
     if len(runs) < 2:
         raise BadgerError("one run cannot be compared: give two or more")
-    digests = {run.name: run.spec["evidence"]["digest"] for run in runs}
-    first = runs[0].name
-    for name, digest in digests.items():
-        if digest != digests[first]:
+    first = runs[0]
+    for run in runs:
+        if run.spec["evidence"]["outcome_digest"] != first.spec["evidence"]["outcome_digest"]:
             raise BadgerError(
-                f"{first} and {name} were fitted to different evidence, so that their scores "
-                "cannot be compared: fit both to the same table"
+                f"{first.name} and {run.name} were fitted to different outcomes, so that their "
+                "scores cannot be compared: fit both to the same rows"
+            )
+        if run.spec["program"]["outcome_discrete"] != first.spec["program"]["outcome_discrete"]:
+            raise BadgerError(
+                f"{first.name} and {run.name} cannot be compared: one gives its outcome a "
+                "probability, the other a density"
             )
     names: dict[str, Run] = {}
     for run in runs:

@@ -23,6 +23,7 @@ from bayes_badger.evidence import Evidence, from_arrays, read
 from bayes_badger.evidence.blocks import single
 from bayes_badger.evidence.compiled import blocks_of, data_of, task_columns_of
 from bayes_badger.inner_loop.protocol import Report, silent
+from bayes_badger.labels import Labels
 from bayes_badger.program import (
     STEPS,
     TASK,
@@ -101,7 +102,12 @@ def fit(
     reason = loop.why_not(lifted, evidence)
     if reason is not None:
         raise BadgerError(f"{lifted.name}: {recipe.name} {reason}")
+    Labels(lifted, evidence)  # clashes of names are told before the work, not after
     draws = loop.infer(lifted, evidence, keys[2], log)
+    if lifted.left_out:
+        names = listed(lifted.left_out)
+        told = f"left out {names}: a deterministic of rows, or of other tasks, has no one value"
+        draws = dataclasses.replace(draws, notes=(*draws.notes, told))
     log("building the DataTree", 0, 1)
     tree = build_tree(lifted, evidence, draws, keys[3], truth)
     warnings = [*draws.warnings, *doubts(tree["posterior"].to_dataset())]
@@ -304,8 +310,11 @@ def _spec(
             "sha256": loaded.sha256 if on_file else "",
             "on_shelf": on_file and loaded.on_shelf,
             "settings": {**_plain(program.signature.settings), **_plain(settings)},
+            "set": _plain(settings),
+            "not_plain": [key for key, value in settings.items() if not _is_plain(value)],
             "outcome": program.outcome.site,
             "outcome_family": program.outcome.family,
+            "outcome_discrete": program.outcome.discrete,
             "latents": [
                 {
                     "name": latent.name,
@@ -324,6 +333,7 @@ def _spec(
             "rows": evidence.n_rows,
             "task_name": evidence.task_name,
             "digest": evidence.digest(),
+            "outcome_digest": evidence.outcome_digest(),
             "notes": list(evidence.notes),
         },
         "versions": {
@@ -340,5 +350,8 @@ def _spec(
 
 
 def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
-    plain = (bool, int, float, str)
-    return {k: v if isinstance(v, plain) else repr(v)[:200] for k, v in settings.items()}
+    return {k: v if _is_plain(v) else repr(v)[:200] for k, v in settings.items()}
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, bool | int | float | str)

@@ -107,11 +107,18 @@ class Labels:
 
     def _refuse_clashes(self, program: Program, evidence: Evidence) -> None:
         taken = {"chain", "draw", OBS}
-        if self.task in taken | set(self.scopes) | {evidence.outcome_name}:
+        columns = (*evidence.columns, *evidence.task_columns, evidence.outcome_name)
+        if self.task in taken | set(self.scopes) | set(columns):
             raise BadgerError(
                 f"the task column is called '{self.task}', as is something else in "
-                f"{program.name}: rename the column"
+                f"{program.name}: give the tasks a column of another name"
             )
+        for name in columns:
+            if name in taken:
+                raise BadgerError(
+                    f"{program.name}: a column is called '{name}', as is an axis of all draws: "
+                    "rename it"
+                )
         names = [safe_name(name) for name in self.scopes]
         twice = [name for name in names if names.count(name) > 1 or name in taken]
         if twice:

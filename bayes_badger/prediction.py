@@ -24,7 +24,7 @@ from bayes_badger.fitting import check_outcome, example_of, typed_outcome
 from bayes_badger.inner_loop import registry
 from bayes_badger.inner_loop.protocol import InnerLoop, Report, silent
 from bayes_badger.labels import Labels, safe_name
-from bayes_badger.program import LIFETIME, TASK, Program, lift, read_signature
+from bayes_badger.program import LIFETIME, TASK, Program, lift
 from bayes_badger.runs import Run
 from bayes_badger.trust import doubts
 
@@ -82,6 +82,7 @@ def predict(
             f"{old.task_name} '{observed.tasks[again[0]]}' is in the run already: leave its "
             f"{old.outcome_name} empty to predict it, or rename it if it is another"
         )
+    _refuse_changed_columns(observed, old, known)
     at = np.array([known.get(str(name), -1) for name in observed.tasks], int)
     notes: list[str] = []
     if observed.n_rows:
@@ -122,6 +123,20 @@ def predict(
     return tree
 
 
+def _refuse_changed_columns(observed: Evidence, old: Evidence, known: Mapping[str, int]) -> None:
+    """A known task's latents were inferred with its columns as they were."""
+    for i, label in enumerate(observed.tasks):
+        if str(label) not in known:
+            continue
+        for name, x in observed.task_columns.items():
+            was, now = old.task_columns[name][known[str(label)]], x[i]
+            if not np.allclose(np.asarray(was, float), np.asarray(now, float), rtol=1e-5):
+                raise BadgerError(
+                    f"{old.task_name} '{label}' is in the run with {name} = {was}, and here with "
+                    f"{now}: give it the same, or rename it if it is another"
+                )
+
+
 def observed_classes(evidence: Evidence) -> int:
     """How many classes an outcome has, as far as the evidence shows: they are counted from 0."""
     return 0 if evidence.outcome is None else int(np.max(evidence.outcome, initial=-1)) + 1
@@ -147,8 +162,12 @@ def _lifted(run: Run, program: Any, old: Evidence) -> Program:
                 f"{loaded.path.name} has changed since this run was fitted: fit again"
             )
         model, groups = loaded.model, loaded.optional("columns")
-    defaults = read_signature(model, spec["name"], groups).settings
-    settings = {k: v for k, v in spec["settings"].items() if defaults.get(k) != v}
+    if spec["not_plain"]:
+        raise BadgerError(
+            f"this run was fitted with settings that could not be stored "
+            f"({listed(spec['not_plain'])}): fit again, and predict before leaving Python"
+        )
+    settings = dict(spec["set"])
     lifted = lift(
         model, example=example_of(old), settings=settings, groups=groups, name=spec["name"]
     )

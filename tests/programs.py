@@ -108,6 +108,19 @@ def many_plates(x, y=None):
             numpyro.sample("y", dist.Normal(level, 1.0), obs=y)
 
 
+def astray(x, y=None):
+    """Deterministics with no value for a task alone, and one that has."""
+    with numpyro.plate("task", x.shape[0], dim=-2):
+        t = numpyro.sample("t", dist.Normal(0.0, 1.0))
+        numpyro.deterministic("twice", 2 * t)
+        numpyro.deterministic("mean_of_rows", (t + x).mean(1, keepdims=True))
+        numpyro.deterministic("contrast", t - t.mean())
+        numpyro.deterministic("pairs", t - t.T)
+        with numpyro.plate("step", x.shape[1], dim=-1):
+            numpyro.deterministic("by_row", t + x)
+            numpyro.sample("y", dist.Normal(t + x, 1.0), obs=y)
+
+
 def below(x, y=None):
     """The support of the outcome depends on a latent."""
     with numpyro.plate("task", x.shape[0], dim=-2):

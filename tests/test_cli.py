@@ -607,3 +607,19 @@ def test_all_eight_schools_on_a_narrow_terminal(tmp_path):
     assert all(len(line) <= 80 for line in table.splitlines())
     assert list((tmp_path / "cache" / "bayes-badger" / "jax").iterdir())
     assert "Warning" not in done.stderr
+
+
+def test_a_ctrl_c_that_a_library_swallowed_is_heard_at_the_next_report():
+    import threading
+
+    from bayes_badger.cli.interrupt import listening
+
+    told, pressed = [], threading.Event()
+    report = listening(lambda *words: told.append(words), pressed)
+    report("sampling", 50, 100)
+    pressed.set()
+    with pytest.raises(KeyboardInterrupt):
+        report("sampling", 100, 100)
+    # The sampler has kept its draws; what comes after is not stopped again.
+    report("building the DataTree", 0, 1)
+    assert [words[0] for words in told] == ["sampling", "building the DataTree"]

@@ -6,6 +6,8 @@ import textwrap
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro
+import numpyro.distributions as dist
 import pandas as pd
 import pytest
 from programs import below, classes, counts, regression, rescorla_wagner
@@ -292,6 +294,27 @@ def test_new_outcomes_of_a_known_task_are_refused(radon):
         bb.predict(radon, table)
 
 
+def test_a_table_of_tasks_alone(radon):
+    """No column of houses at all: only what is known of the counties."""
+    tree = bb.predict(radon, pd.DataFrame({"county": ["a", "b"], "log_uranium": [0.1, 0.9]}))
+    assert tree["posterior"].sizes["county"] == 2
+    assert "posterior_predictive" not in tree.children
+
+
+def test_a_known_task_keeps_its_columns(radon):
+    table = pd.DataFrame({"county": [70], "floor": [0], "log_uranium": [5.0]})
+    with pytest.raises(BadgerError, match=r"county '70' is in the run with log_uranium = "):
+        bb.predict(radon, table)
+
+
+@pytest.mark.parametrize("task", ["exposure", "level"])
+def test_clashes_of_names_are_told_before_the_work(task):
+    """A column of the program, and one of its latents."""
+    table = pd.DataFrame({"exposure": [1, 2], "events": [1, 0], "level": [1, 2]})
+    with pytest.raises(BadgerError, match=f"is called '{task}', as is something else"):
+        bb.fit(counts, table, task=task)
+
+
 def test_a_stored_run_executes_nothing(tmp_path):
     """A run fitted with a user's file does not run that file unasked."""
     path = tmp_path / "mine.py"
@@ -310,9 +333,6 @@ def test_a_stored_run_executes_nothing(tmp_path):
 
 def test_comparing_runs(eight_schools, radon):
     def wide(sigma, y=None):
-        import numpyro
-        import numpyro.distributions as dist
-
         with numpyro.plate("task", sigma.shape[0], dim=-2):
             theta = numpyro.sample("theta", dist.Normal(0.0, 1.0))
             with numpyro.plate("step", sigma.shape[1], dim=-1):
@@ -324,7 +344,17 @@ def test_comparing_runs(eight_schools, radon):
     other = quick(wide, table)
     ranked = bb.compare([eight_schools, other])
     assert list(ranked.index) == ["eight_schools", "wide"]
-    with pytest.raises(BadgerError, match="were fitted to different evidence"):
+
+    def known_scale(row, y=None):
+        with numpyro.plate("task", row.shape[0], dim=-2):
+            theta = numpyro.sample("theta", dist.Normal(0.0, 10.0))
+            with numpyro.plate("step", row.shape[1], dim=-1):
+                numpyro.sample("y", dist.Normal(theta, 12.0), obs=y)
+
+    # Other columns of the same rows: that is what comparing is for.
+    third = quick(known_scale, table.assign(row=1.0))
+    assert len(bb.compare([eight_schools, third])) == 2
+    with pytest.raises(BadgerError, match="were fitted to different outcomes"):
         bb.compare([eight_schools, radon])
     with pytest.raises(BadgerError, match="give two or more"):
         bb.compare([eight_schools])

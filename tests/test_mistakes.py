@@ -186,6 +186,40 @@ def masked_latents(x, y=None):
             numpyro.sample("y", dist.Normal(z, 1.0), obs=y)
 
 
+def scaled_latent(x, y=None):
+    with handlers.scale(scale=4.0):
+        c = numpyro.sample("c", dist.Normal(0, 1))
+    with numpyro.plate("task", x.shape[0], dim=-2), numpyro.plate("step", x.shape[1], dim=-1):
+        numpyro.sample("y", dist.Normal(c, 1.0), obs=y)
+
+
+def masked_prior(x, y=None):
+    c = numpyro.sample("c", dist.Normal(0, 1).mask(False))
+    with numpyro.plate("task", x.shape[0], dim=-2), numpyro.plate("step", x.shape[1], dim=-1):
+        numpyro.sample("y", dist.Normal(c, 1.0), obs=y)
+
+
+def times(x, y=None):
+    with numpyro.plate("time", x.shape[1], dim=-1):
+        trend = numpyro.sample("trend", dist.Normal(0, 1))
+    with numpyro.plate("task", x.shape[0], dim=-2), numpyro.plate("step", x.shape[1], dim=-1):
+        numpyro.sample("y", dist.Normal(trend, 1.0), obs=y)
+
+
+def walks(x, y=None):
+    with numpyro.plate("task", x.shape[0], dim=-2):
+        walk = numpyro.sample("walk", dist.GaussianRandomWalk(1.0, x.shape[1]))
+        with numpyro.plate("step", x.shape[1], dim=-1):
+            numpyro.sample("y", dist.Normal(walk[:, 0], 1.0), obs=y)
+
+
+def third_plate(x, y=None):
+    with numpyro.plate("task", x.shape[0], dim=-2):
+        z = numpyro.sample("z", dist.Normal(0, 1))
+        with numpyro.plate("step", x.shape[1], dim=-1), numpyro.plate("out", 2, dim=-3):
+            numpyro.sample("y", dist.Normal(z, 1.0), obs=y)
+
+
 def two_defaults(x, y=None, w=None):
     pass
 
@@ -216,7 +250,12 @@ OTHERS = [
     (branches, "write jnp.where instead of if"),
     (crashes, "fails on 5 tasks of 7 steps: KeyError: 'oops'"),
     (never_finite, "is not finite, 3 times of 3"),
-    (masked_latents, "z has 5 x 7 values for 5 tasks"),
+    (masked_latents, "latent 'z' is inside handlers.scale or .mask"),
+    (scaled_latent, "latent 'c' is inside handlers.scale or .mask"),
+    (masked_prior, "latent 'c' is inside handlers.scale or .mask"),
+    (times, "latent 'trend' has as many values as there are steps"),
+    (walks, "latent 'walk' has as many values as there are steps"),
+    (third_plate, "the outcome 'y' is in plate 'out' beside task and step"),
     (two_defaults, "has 2 parameters with default None (y, w)"),
     (no_outcome, "has no outcome"),
     (no_column, "has no column of evidence"),

@@ -11,6 +11,7 @@ import pytest
 from numpyro import handlers
 from numpyro.infer.util import log_density
 from programs import (
+    astray,
     classes,
     counts,
     many_plates,
@@ -213,6 +214,12 @@ def test_plates_of_ones_own():
     values = program.constrain(a, z, {})
     np.testing.assert_allclose(values["halves"], z[:, 3:], rtol=1e-6)
     np.testing.assert_allclose(values["kinds"] - a.sum(), z[:, :3], rtol=1e-5, atol=1e-5)
+
+
+def test_deterministics_without_a_value_of_their_own_are_left_out():
+    program = lift(astray)
+    assert [x.name for x in program.derived] == ["twice"]
+    assert program.left_out == ("by_row", "contrast", "mean_of_rows", "pairs")
 
 
 @pytest.mark.parametrize("program", [counts, classes, network])

@@ -9,7 +9,7 @@ import typer
 
 from bayes_badger.cli import checks, device, options
 from bayes_badger.cli.completion import model_names, recipe_names
-from bayes_badger.cli.interrupt import INTERRUPTED, ctrl_c
+from bayes_badger.cli.interrupt import INTERRUPTED, ctrl_c, listening
 from bayes_badger.cli.progress import Meter
 from bayes_badger.cli.screen import SESSION, Screen, short_path
 from bayes_badger.cli.stray import stray_output
@@ -114,7 +114,7 @@ def fit(
                 missing=missing,
                 seed=seed,
                 out=out,
-                report=meter,
+                report=listening(meter, pressed),
                 **sizes,
             )
     SESSION.get().kept = run.path

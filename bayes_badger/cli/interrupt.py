@@ -5,11 +5,28 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
+
+Report = Callable[..., None]
 
 # What shells expect of a process that SIGINT ended.
 INTERRUPTED = 130
+
+
+# The stages whose sampler keeps what it has when it is interrupted.
+SAMPLING = ("warm-up", "sampling")
+
+
+def listening(report: Report, pressed: threading.Event) -> Report:
+    """Raises at the next report where Ctrl-C was lost: a library may swallow it in a callback."""
+
+    def told(stage: str, done: int, total: int, note: str = "") -> None:
+        if pressed.is_set() and stage in SAMPLING:
+            raise KeyboardInterrupt
+        report(stage, done, total, note)
+
+    return told
 
 
 @contextlib.contextmanager

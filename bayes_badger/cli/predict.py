@@ -9,7 +9,7 @@ import typer
 
 from bayes_badger.cli import checks, device, options
 from bayes_badger.cli.completion import model_names
-from bayes_badger.cli.interrupt import INTERRUPTED, ctrl_c
+from bayes_badger.cli.interrupt import INTERRUPTED, ctrl_c, listening
 from bayes_badger.cli.progress import Meter
 from bayes_badger.cli.screen import SESSION, Screen
 from bayes_badger.cli.stray import stray_output
@@ -91,7 +91,7 @@ def predict(
                 task=task,
                 missing=missing,
                 seed=seed,
-                report=meter,
+                report=listening(meter, pressed),
             )
     # Not before: it waits for xarray, and --help must not.
     from bayes_badger.cli import predicted

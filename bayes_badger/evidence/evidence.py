@@ -199,6 +199,17 @@ class Evidence:
 
         return from_dataset(dataset)
 
+    def outcome_digest(self) -> str:
+        """SHA-256 of what was observed of whom: equal if two runs can be scored on the same rows.
+
+        Unlike `digest` it takes no notice of columns: another program may use others.
+        """
+        labels = [str(label) for label in self.tasks[self.task_index]]
+        hashed = hashlib.sha256(json.dumps(labels).encode())
+        if self.outcome is not None:
+            hashed.update(np.ascontiguousarray(self.outcome, np.float64).tobytes())
+        return hashed.hexdigest()
+
     def digest(self) -> str:
         """SHA-256 of names, labels and values: equal if two runs saw the same data.
 

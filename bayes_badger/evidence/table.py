@@ -142,7 +142,11 @@ def cells_of_table(
     origin, known = table.origin, table.names
     label = _find_label(signature, table, task)
     absent = queries and not set(signature.table_columns(signature.outcome)) & set(known)
-    wanted = [name for name in signature.names if not (absent and name == signature.outcome)]
+    of_rows = {column for name in signature.columns for column in signature.table_columns(name)}
+    # A table of tasks alone: it has no column of rows, and so no rows.
+    tasks_alone = absent and not of_rows & set(known)
+    left_out = (signature.outcome, *(signature.columns if tasks_alone else ()))
+    wanted = [name for name in signature.names if not (absent and name in left_out)]
     needed = list(dict.fromkeys(c for name in wanted for c in signature.table_columns(name)))
     for column in needed:
         if column not in known:
@@ -155,7 +159,10 @@ def cells_of_table(
     if not len(series[""]):
         origin.refuse("has a header but no rows: add a row for each step of a task")
     codes, tasks, notes = labels_of_series(series[""], label, origin, table.untyped)
-    numbers = {name: numbers_of_series(series[name], name, origin) for name in needed}
+    nothing = pd.Series(np.full(len(series[""]), np.nan))
+    series = {**series, **{column: nothing for column in of_rows if tasks_alone}}
+    named = [*needed, *(sorted(of_rows) if tasks_alone else ())]
+    numbers = {name: numbers_of_series(series[name], name, origin) for name in named}
 
     def parts(name: str) -> list[Numbers]:
         return [numbers[column] for column in signature.table_columns(name)]

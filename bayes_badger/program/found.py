@@ -161,6 +161,8 @@ def derived_of(trial: Trial, sites: Mapping[str, Site]) -> tuple[Derived, ...]:
         if base[name] != by_step[name]:
             continue
         moved = [i for i, size in enumerate(base[name]) if size != by_task[name][i]]
+        if len(moved) > 1:
+            continue
         axis = moved[0] if moved else None
         shape = list(base[name])
         squeeze = axis is not None and shape[axis + 1 : axis + 2] == [1]

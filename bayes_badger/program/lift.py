@@ -103,13 +103,21 @@ def _lift(model: Callable[..., Any], signature: Signature, example: Data, key: A
             outcome=outcome_of(trial, sites[outcome]),
             information=EXPECTED if information_is_known(trial) else OBSERVED,
             without_gradient=(),
+            left_out=(),
             parameters=initial_parameters(trial, sites),
             example=data.task(slice(0, 1)).step(slice(0, 1)),
         )
-        prove(program, data, key)
+        astray = prove(program, data, key)
         blind = latents_without_gradient(program, data, key)
-        information = SIGMA_POINTS if blind else program.information
-        return dataclasses.replace(program, without_gradient=blind, information=information)
+        derived = tuple(x for x in program.derived if x.name not in astray)
+        named = {name for name, site in sites.items() if site.kind == "deterministic"}
+        return dataclasses.replace(
+            program,
+            derived=derived,
+            left_out=tuple(sorted(named - {x.name for x in derived})),
+            without_gradient=blind,
+            information=SIGMA_POINTS if blind else program.information,
+        )
 
 
 def _bind(

@@ -50,6 +50,8 @@ class Program(eqx.Module):
         information: Where `fisher` comes from: "expected" (closed form), "observed" (Hessian) or
             "sigma points" (some latent has no gradient).
         without_gradient: Latents that move the likelihood without giving it a finite gradient.
+        left_out: Its deterministics that depend on rows or on other tasks, and so have no value for
+            a task or a lifetime alone.
         parameters: Values of its `numpyro.param` sites and modules, the learned prior ψ: the leaves
             that an outer loop may change.
         example: A row that the program is known to accept, `[1, 1, ...]`.
@@ -63,6 +65,7 @@ class Program(eqx.Module):
     outcome: Outcome = eqx.field(static=True)
     information: str = eqx.field(static=True)
     without_gradient: tuple[str, ...] = eqx.field(static=True)
+    left_out: tuple[str, ...] = eqx.field(static=True)
     parameters: dict[str, PyTree]
     example: Data
 

@@ -37,12 +37,18 @@ class _Probe(NamedTuple):
 
     rows: Array
     priors: dict[str, Array]
+    derived: dict[str, Array]
     state: PyTree
 
 
-def prove(program: Program, data: Data, key: Array) -> None:
-    """Raises BadgerError, naming culprit and remedy, if the program breaks the contract."""
-    proved = 0
+def prove(program: Program, data: Data, key: Array) -> set[str]:
+    """Raises BadgerError, naming culprit and remedy, if the program breaks the contract.
+
+    Returns:
+        Names of deterministics that depend on rows or on other tasks: they have no value of their
+        own for a task, and are to be left out.
+    """
+    proved, astray = 0, set[str]()
     for draw_key in jax.random.split(key, DRAWS):
         values = prior_values(program, draw_key, data)
         simulated = program.simulate(draw_key, data, values)
@@ -51,14 +57,15 @@ def prove(program: Program, data: Data, key: Array) -> None:
         if not np.isfinite(base.rows).all():
             continue
         proved += 1
-        _one_task_at_a_time(program, values, given, base)
-        _one_step_at_a_time(program, values, given, base)
-        _other_rows_exchanged(program, values, given, base)
+        astray |= _one_task_at_a_time(program, values, given, base)
+        astray |= _one_step_at_a_time(program, values, given, base)
+        astray |= _other_rows_exchanged(program, values, given, base)
     if not proved:
         raise NotAcceptedError(
             f"{program.name}: the log likelihood of its own simulated outcomes is not finite, "
             f"{DRAWS} times of {DRAWS}: look for a logarithm, root or division that can fail"
         )
+    return astray
 
 
 def latents_without_gradient(program: Program, data: Data, key: Array) -> tuple[str, ...]:
@@ -120,13 +127,15 @@ def _probe(program: Program, values: Mapping[str, Array], data: Data) -> _Probe:
     return _Probe(
         program.rows_of(walked, data),
         program.priors_of(walked, data.tasks),
+        {x.name: x.task_first(walked.sites[x.name].value) for x in program.derived},
         walked.state,
     )
 
 
 def _one_task_at_a_time(
     program: Program, values: Mapping[str, Array], data: Data, base: _Probe
-) -> None:
+) -> set[str]:
+    astray = set()
     for i in range(data.tasks):
         one = slice(i, i + 1)
         own = {
@@ -134,31 +143,38 @@ def _one_task_at_a_time(
             for n, v in _latents(program, values)
         }
         alone = _probe(program, own, data.task(one))
+        for x in program.derived:
+            same = base.derived[x.name][one] if x.scope == TASK else base.derived[x.name]
+            if not _close(alone.derived[x.name], same):
+                astray.add(x.name)
         for name, density in alone.priors.items():
             same = base.priors[name][one] if density.ndim else base.priors[name]
             if not _close(density, same):
                 raise _prior_moves(program, values, data, name, "of other tasks")
         if not _close(alone.rows, base.rows[one]):
             raise _rows_move(program, values, data, "of other tasks")
+    return astray
 
 
 def _one_step_at_a_time(
     program: Program, values: Mapping[str, Array], data: Data, base: _Probe
-) -> None:
-    state = None
+) -> set[str]:
+    state, astray = None, set()
     for t in range(data.steps):
         alone = _probe(program, values, data.step(slice(t, t + 1), state))
         state = alone.state
+        astray |= _moved(alone, base)
         for name, density in alone.priors.items():
             if not _close(density, base.priors[name]):
                 raise _prior_moves(program, values, data, name, "of the task")
         if not _close(alone.rows, base.rows[:, t : t + 1]):
             raise _rows_move(program, values, data, "of the same task")
+    return astray
 
 
 def _other_rows_exchanged(
     program: Program, values: Mapping[str, Array], data: Data, base: _Probe
-) -> None:
+) -> set[str]:
     first = _halves(data)[0]
     moved = _probe(program, values, _exchanged(data, data.columns, first))
     for name, density in moved.priors.items():
@@ -166,6 +182,12 @@ def _other_rows_exchanged(
             raise _prior_moves(program, values, data, name, "of the task")
     if not _close(moved.rows[:, first], base.rows[:, first]):
         raise _rows_move(program, values, data, "of the same task")
+    return _moved(moved, base)
+
+
+def _moved(there: _Probe, base: _Probe) -> set[str]:
+    """Deterministics that moved when only rows did."""
+    return {name for name, x in there.derived.items() if not _close(x, base.derived[name])}
 
 
 def _halves(data: Data) -> tuple[Array, Array]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpyro.distributions as dist
 from jaxtyping import Array
 
 from bayes_badger.errors import BadgerError, listed
@@ -100,6 +101,11 @@ def check_structure(
         if site.kind != "latent":
             continue
         batch = tuple(site.fn.batch_shape)
+        if site.scale is not None or _is_masked(site.fn):
+            raise BadgerError(
+                f"{program}: latent '{name}' is inside handlers.scale or .mask, which changes its "
+                "prior in silence: write the prior that is meant, and mask the outcome alone"
+            )
         if site.inside(STEP):
             raise BadgerError(
                 f"{program}: latent '{name}' is inside plate 'step', so that every row has its "
@@ -112,11 +118,32 @@ def check_structure(
                     f"{program}: {name} has {data.tasks} x {batch[-1]} values for {data.tasks} "
                     f"tasks: {culprit(name)}"
                 )
+            shape, more = list(site.fn.shape()), list(grown[name].fn.shape())
+            del shape[len(batch) - 2], more[len(batch) - 2]
+            if shape != more:
+                raise _sized_by_rows(program, name)
         elif site.fn.shape() != grown[name].fn.shape():
+            if batch[-2:] not in ((data.tasks, 1), (data.tasks, data.steps)):
+                raise _sized_by_rows(program, name)
             raise BadgerError(
                 f"{program}: {name} has {' x '.join(map(str, batch))} values outside plate 'task': "
                 "move it inside, or do not let a lifetime's latent depend on columns"
             )
+
+
+def _sized_by_rows(program: str, name: str) -> BadgerError:
+    return BadgerError(
+        f"{program}: latent '{name}' has as many values as there are steps or tasks, but these "
+        "differ from call to call: give it a fixed size, and index it by a column"
+    )
+
+
+def _is_masked(fn: Any) -> bool:
+    while hasattr(fn, "base_dist"):
+        if isinstance(fn, dist.MaskedDistribution):
+            return True
+        fn = fn.base_dist
+    return False
 
 
 def _explain(sites: dict[str, Site], signature: Signature, size: tuple[int, int]) -> None:
@@ -130,6 +157,12 @@ def _explain(sites: dict[str, Site], signature: Signature, size: tuple[int, int]
                 f"write with numpyro.plate('{plate}', {column}.shape[{axis}], dim={DIMS[plate]})"
             )
     for name, site in sites.items():
+        beside = [p.name for p in site.plates if p.name not in DIMS]
+        if site.kind != "latent" and site.inside(STEP) and beside:
+            raise BadgerError(
+                f"{program}: the outcome '{name}' is in plate '{beside[0]}' beside task and step: "
+                "gather it on one axis, by .to_event(1)"
+            )
         batch = tuple(site.fn.batch_shape)[-2:] if site.fn is not None else size
         if site.inside(STEP) and batch != size:
             raise BadgerError(

@@ -113,8 +113,8 @@ def predict(
         report("predicting", 0, 1)
         predicted = _predicted(lifted, queries, values, history, at, keys[2])
         rows = Labels(lifted, queries).of_rows({queries.outcome_name: predicted})
-        if lifted.outcome.family in CLASSES and observed_classes(old):
-            rows[queries.outcome_name].attrs["classes"] = observed_classes(old)
+        if lifted.outcome.family in CLASSES:
+            rows[queries.outcome_name].attrs["classes"] = _observed_classes(old)
         groups["posterior_predictive"] = rows
         report("predicting", 1, 1)
     groups["constant_data"] = Labels(lifted, queries).constant(queries)
@@ -137,7 +137,7 @@ def _refuse_changed_columns(observed: Evidence, old: Evidence, known: Mapping[st
                 )
 
 
-def observed_classes(evidence: Evidence) -> int:
+def _observed_classes(evidence: Evidence) -> int:
     """How many classes an outcome has, as far as the evidence shows: they are counted from 0."""
     return 0 if evidence.outcome is None else int(np.max(evidence.outcome, initial=-1)) + 1
 

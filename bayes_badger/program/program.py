@@ -32,7 +32,7 @@ from bayes_badger.program.parts import (
 )
 from bayes_badger.program.sigma_points import nearest_psd, stein_score_and_hessian
 from bayes_badger.program.signature import Signature
-from bayes_badger.program.walk import WHITENED, Data, Site, Walk, to_coordinate, walk
+from bayes_badger.program.walk import WHITENED, Data, Site, Walk, family, to_coordinate, walk
 
 EXPECTED, OBSERVED, SIGMA_POINTS = "expected", "observed", "sigma points"
 
@@ -141,6 +141,21 @@ class Program(eqx.Module):
         )
         return dataclasses.replace(self, latents=latents)
 
+    def enumerate_support(self, name: str) -> tuple[int, ...] | None:
+        """The values that one entry of a discrete latent can take; None where they have no end.
+
+        Raises:
+            BadgerError: If there is no such latent.
+        """
+        self.latent(name)
+        fn = family(self._walk(self.example).sites[name].fn)
+        if not fn.has_enumerate_support or fn.event_shape:
+            return None
+        try:
+            return tuple(int(x) for x in jnp.ravel(fn.enumerate_support(expand=False)))
+        except NotImplementedError:
+            return None
+
     # --- a whole lifetime
 
     @eqx.filter_jit
@@ -168,6 +183,7 @@ class Program(eqx.Module):
         task: Float[Array, "task size"],
         task_columns: Mapping[str, Array],
         key: PRNGKeyArray | None = None,
+        discrete: Mapping[str, Array] | None = None,
     ) -> dict[str, Array]:
         """The latents and deterministics at a point, in the user's own space.
 
@@ -175,13 +191,14 @@ class Program(eqx.Module):
             lifetime: Coordinates that all tasks share.
             task: Coordinates of each task.
             task_columns: Columns of the task, `[task, 1, ...]`.
-            key: With which discrete latents are drawn from their prior.
+            key: With which discrete latents that are not given are drawn from their prior.
+            discrete: Values of discrete latents, by name, `[task, *shape]` or `[*shape]`.
 
         Returns:
             By name: `[*shape]` in a lifetime, `[task, *shape]` in a task.
         """
         data = self.without_rows(task_columns, task.shape[0])
-        return self._values(self._at(lifetime, task, data, key=key).sites)
+        return self._values(self._at(lifetime, task, data, discrete, key=key).sites)
 
     @eqx.filter_jit
     def unconstrain(
@@ -196,6 +213,28 @@ class Program(eqx.Module):
             if not latent.discrete
         }
         return pack(self.latents, coordinates, tasks)
+
+    @eqx.filter_jit
+    def coordinates_and_log_jacobian(
+        self, values: Mapping[str, Array], task_columns: Mapping[str, Array], tasks: int
+    ) -> tuple[Float[Array, " lifetime"], Float[Array, "task size"], dict[str, Array]]:
+        """The point at which the latents have these values, and log |du/dv| of each site there.
+
+        A site's log density in the user's own space v is that of its coordinate u plus log |du/dv|,
+        scalar or `[task]`, given the sites before it.
+        """
+        lifetime, task = self.unconstrain(values, task_columns, tasks)
+        discrete = {x.name: values[x.name] for x in self.discrete if x.name in values}
+        data = self.without_rows(task_columns, tasks)
+        sites = self._at(lifetime, task, data, discrete).sites
+        jacobian = {}
+        for latent in self.latents:
+            if not latent.discrete:
+                site = sites[latent.name]
+                change = site.log_prob - site.log_density
+                inside = latent.scope == TASK
+                jacobian[latent.name] = sum_per_task(change, tasks) if inside else jnp.sum(change)
+        return lifetime, task, jacobian
 
     @eqx.filter_jit
     def log_prior_by_site(

@@ -1,0 +1,34 @@
+"""What an inner loop makes of a lifetime's evidence."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import numpy as np
+
+from bayes_badger.belief.draws import Draws
+from bayes_badger.belief.mixture import Mixture
+
+
+class Posterior(eqx.Module):
+    """The belief about a whole lifetime, and how it was come by.
+
+    Attributes:
+        draws: Of everything together, in the user's own space.
+        mixture: The belief about each task's flat vector as a density, its arrays with an axis of
+            tasks in front; None where the inner loop has none in this form.
+        log_evidence: Log p(all outcomes), in nats; None where the inner loop cannot know it.
+        log_evidence_error: Its own estimate of the error, in nats.
+        log_evidence_by_task: `[task]`, where tasks share nothing; else None.
+        independent: Whether the draws are independent, so that there is nothing to converge.
+        notes: What was chosen, and why, one sentence each.
+        warnings: Why the numbers are not to be trusted, one sentence each; empty when they are.
+    """
+
+    draws: Draws
+    mixture: Mixture | None = None
+    log_evidence: float | None = None
+    log_evidence_error: float | None = None
+    log_evidence_by_task: np.ndarray | None = None
+    independent: bool = False
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()

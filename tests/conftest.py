@@ -9,6 +9,9 @@ from jaxtyping import install_import_hook
 
 install_import_hook("bayes_badger", "beartype.beartype")
 
+# The notebooks in analyses/ take fewer draws: see analyses/README.md.
+os.environ.setdefault("BADGER_SMALL", "1")
+
 CACHE = Path(__file__).parents[1] / ".cache" / "jax"
 jax.config.update(
     "jax_compilation_cache_dir", os.environ.get("JAX_COMPILATION_CACHE_DIR", str(CACHE))

@@ -1,0 +1,218 @@
+"""The shelf: each program against its densities written by hand, its shapes and its own data.
+
+A new program is one function and one row in `SHELF`.
+"""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import pytest
+from scipy import stats
+
+from bayes_badger.evidence import read
+from bayes_badger.fitting import example_of
+from bayes_badger.program import Data, Program, from_inputs, lift, read_signature
+from bayes_badger.shelves import load_program, names
+
+TASKS, STEPS = 5, 7
+
+
+class Case(NamedTuple):
+    """A program at a draw from its prior, on 5 tasks of 7 steps."""
+
+    program: Program
+    data: Data
+    values: dict[str, np.ndarray]
+    table: object  # its own evidence, or None
+    row: tuple
+
+
+def normal(x, mean, scale):
+    return stats.norm.logpdf(x, mean, scale)
+
+
+def half_normal(x, scale):
+    return stats.halfnorm.logpdf(x, scale=scale)
+
+
+# Log density of every site, by name. `v` holds the latents, those of a task as [task, 1, ...];
+# `x` holds columns and outcome, [task, step, ...].
+
+
+def coin(v, x):
+    return {
+        "p": stats.beta.logpdf(v["p"], 1, 1),
+        "heads": stats.bernoulli.logpmf(x["heads"], v["p"]),
+    }
+
+
+def counts(v, x):
+    return {
+        "level": normal(v["level"], 0, 1),
+        "slope": normal(v["slope"], 0, 0.5),
+        "count": stats.poisson.logpmf(x["count"], np.exp(v["level"] + v["slope"] * x["x"])),
+    }
+
+
+def eight_schools(v, x):
+    return {
+        "mu": normal(v["mu"], 0, 5),
+        "tau": stats.halfcauchy.logpdf(v["tau"], scale=5),
+        "theta": normal(v["theta"], v["mu"], v["tau"]),
+        "y": normal(x["y"], v["theta"], x["sigma"]),
+    }
+
+
+def gaussian(v, x):
+    return {
+        "a": normal(v["a"], 0, 1),
+        "z": normal(v["z"], v["a"], 1),
+        "y": normal(x["y"], v["z"], 1),
+    }
+
+
+def linear(v, x):
+    return {
+        "mu": normal(v["mu"], 0, np.sqrt(64 / 3)).sum(),
+        "w": normal(v["w"], v["mu"], 1).sum(-1),
+        "y": normal(x["y"], np.einsum("tsf,tuf->ts", x["X"], v["w"]), 0.5),
+    }
+
+
+def logistic(v, x):
+    logits = v["weights"][..., 0] + np.einsum("tsf,tuf->ts", x["X"], v["weights"][..., 1:])
+    return {
+        "weights": normal(v["weights"], 0, 1.5).sum(-1),
+        "y": stats.bernoulli.logpmf(x["y"], 1 / (1 + np.exp(-logits))),
+    }
+
+
+def radon(v, x):
+    level = v["intercept"] + v["uranium"] * x["log_uranium"]
+    return {
+        **{name: normal(v[name], 0, 10) for name in ("intercept", "uranium", "floor")},
+        **{name: half_normal(v[name], 1) for name in ("between", "within")},
+        "alpha": normal(v["alpha"], level, v["between"]),
+        "log_radon": normal(x["log_radon"], v["alpha"] + v["floor"] * x["floor"], v["within"]),
+    }
+
+
+def rats(v, x):
+    line = v["level"] + v["growth"] * (x["day"] - 22)
+    return {
+        "mean_level": normal(v["mean_level"], 250, 100),
+        "mean_growth": normal(v["mean_growth"], 5, 5),
+        "level_spread": half_normal(v["level_spread"], 50),
+        "growth_spread": half_normal(v["growth_spread"], 5),
+        "within": half_normal(v["within"], 25),
+        "level": normal(v["level"], v["mean_level"], v["level_spread"]),
+        "growth": normal(v["growth"], v["mean_growth"], v["growth_spread"]),
+        "weight": normal(x["weight"], line, v["within"]),
+    }
+
+
+def sleepstudy(v, x):
+    mean = np.array([v["intercept"], v["slope"]])
+    root = v["spread"][:, None] * v["chol"]
+    effects = stats.multivariate_normal(mean, root @ root.T).logpdf(v["effects"])
+    line = v["effects"][..., 0] + v["effects"][..., 1] * x["days"]
+    return {
+        "intercept": normal(v["intercept"], 250, 100),
+        "slope": normal(v["slope"], 0, 50),
+        "spread": half_normal(v["spread"], [100, 25]).sum(),
+        "chol": np.log(0.5),  # of two effects, the correlation is uniform between -1 and 1
+        "sigma": half_normal(v["sigma"], 50),
+        "effects": effects,
+        "reaction": normal(x["reaction"], line, v["sigma"]),
+    }
+
+
+def wave(v, x):
+    mean = np.exp(v["log_amplitude"]) * np.sin(v["frequency"] * x["x"] + v["phase"])
+    return {
+        "log_amplitude": normal(v["log_amplitude"], 0, 0.5),
+        "frequency": normal(v["frequency"], 1, 0.3),
+        "phase": normal(v["phase"], 0, 1),
+        "y": normal(x["y"], mean, 0.3),
+    }
+
+
+# Entries of a lifetime's latents and of a task's; and of the program's own table, if it has one,
+# the name of a task, the tasks and the rows.
+SHELF = {
+    "coin": (coin, 0, 1, None),
+    "counts": (counts, 0, 2, None),
+    "eight_schools": (eight_schools, 2, 1, ("school", 8, 8)),
+    "gaussian": (gaussian, 1, 1, None),
+    "linear": (linear, 8, 8, None),
+    "logistic": (logistic, 0, 3, None),
+    "radon": (radon, 5, 1, ("county", 85, 919)),
+    "rats": (rats, 5, 2, ("rat", 30, 150)),
+    "sleepstudy": (sleepstudy, 6, 2, ("subject", 18, 180)),
+    "wave": (wave, 0, 3, None),
+}
+
+
+@pytest.fixture(scope="module", params=[name for name, _ in names("models")])
+def case(request):
+    loaded = load_program(request.param)
+    signature = read_signature(loaded.model, loaded.name, loaded.optional("columns"))
+    table, inputs = (loaded.optional(name) for name in ("evidence", "inputs"))
+    key, draw = jax.random.split(jax.random.key(0))
+    if table is None:
+        example = from_inputs(signature, inputs, key, TASKS, STEPS)
+    else:
+        table = read(signature, table())
+        example = example_of(table)
+    program = lift(loaded.model, example=example, name=loaded.name)
+    drawn = program.simulate(draw, example)
+    data = example._replace(outcome=drawn.outcome)
+    return Case(program, data, drawn.values, table, SHELF[request.param])
+
+
+def by_hand(case):
+    """The log density of every site, in double precision."""
+
+    def latent(name, x):
+        x = np.asarray(x, np.float64)
+        return x[:, None] if case.program.latent(name).scope == "task" else x
+
+    values = {x.name: latent(x.name, case.values[x.name]) for x in case.program.latents}
+    columns = {**case.data.columns, **case.data.task_columns}
+    columns[case.program.signature.outcome] = case.data.outcome
+    columns = {name: np.asarray(x, np.float64) for name, x in columns.items()}
+    density, *_ = case.row
+    return density(values, columns)
+
+
+def test_its_latents_and_the_shapes_that_it_simulates(case):
+    _, lifetime, task, _ = case.row
+    assert (case.program.lifetime_size, case.program.task_size) == (lifetime, task)
+    assert case.program.prior_normal
+    assert case.program.information == "expected"
+    assert case.data.outcome.shape == (TASKS, STEPS)
+    for latent in case.program.latents:
+        lead = (TASKS,) if latent.scope == "task" else ()
+        assert case.values[latent.name].shape == (*lead, *latent.shape), latent.name
+        assert np.isfinite(case.values[latent.name]).all(), latent.name
+
+
+def test_its_densities_are_those_written_by_hand(case):
+    expected = by_hand(case)
+    given = {x.name: case.values[x.name] for x in case.program.latents}
+    rows = case.program.log_likelihood_of(given, case.data)
+    sites = case.program.log_prior_by_site(given, case.data.task_columns, TASKS)
+    outcome = expected.pop(case.program.outcome.site)
+    np.testing.assert_allclose(rows, outcome, rtol=1e-5, atol=1e-5)
+    assert set(sites) == set(expected)
+    for name, x in expected.items():
+        np.testing.assert_allclose(sites[name], np.squeeze(x), rtol=1e-5, err_msg=name)
+
+
+def test_its_own_table(case):
+    *_, expected = case.row
+    if expected is None:
+        assert case.table is None
+    else:
+        assert (case.table.task_name, case.table.n_tasks, case.table.n_rows) == expected

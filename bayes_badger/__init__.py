@@ -10,6 +10,7 @@
 | `fit` | infers the latents of a program from evidence; returns a `Run` |
 | `predict` | a run's posterior and predictive for tasks it has not seen |
 | `compare` | ranks runs on the same evidence by expected log predictive density |
+| `write_report` | a run as one HTML page |
 | `load`, `list_runs` | reads a stored run; lists those in a folder |
 | `lift` | a NumPyro program as pure functions of one flat vector |
 | `read` | evidence from a file, a data frame, arrays |
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from bayes_badger.prediction import predict
     from bayes_badger.program import Program, lift, read_signature
     from bayes_badger.recipe import load_recipe
+    from bayes_badger.report import write_report
     from bayes_badger.runs import Run, list_runs
     from bayes_badger.runs import read_run as load
 
@@ -47,6 +49,7 @@ __all__ = [
     "predict",
     "read",
     "read_signature",
+    "write_report",
 ]
 
 # No room has the name of what it gives, or the module would hide the function.
@@ -65,6 +68,7 @@ _ROOMS = {
     "predict": ("prediction", "predict"),
     "read": ("evidence", "read"),
     "read_signature": ("program", "read_signature"),
+    "write_report": ("report", "write_report"),
 }
 
 

@@ -26,6 +26,7 @@ ROOMS = [
     ["datatree", "runs"],
     ["fitting"],
     ["prediction", "comparison"],
+    ["report"],
     ["cli"],
 ]
 RANK = {room: i for i, rooms in enumerate(ROOMS) for room in rooms}

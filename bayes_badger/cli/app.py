@@ -17,6 +17,7 @@ from bayes_badger.cli.fit import fit
 from bayes_badger.cli.interrupt import INTERRUPTED
 from bayes_badger.cli.listing import models, recipes, runs
 from bayes_badger.cli.predict import predict
+from bayes_badger.cli.report import report
 from bayes_badger.cli.screen import SESSION, Session, short_path, told
 from bayes_badger.cli.show import show
 from bayes_badger.errors import BadgerError
@@ -56,7 +57,7 @@ def _start(
     pass
 
 
-for command in (fit, predict, compare, show, runs, models, recipes):
+for command in (fit, predict, compare, show, report, runs, models, recipes):
     app.command()(command)
 
 

@@ -104,6 +104,8 @@ def as_json(run: Run, tasks: int | None = None) -> dict[str, Any]:
         "versions": part(spec, "versions"),
         "notes": strings(part(spec, "result").get("notes")),
         "warnings": run.warnings,
+        "log_evidence": part(spec, "result").get("log_evidence"),
+        "log_evidence_error": part(spec, "result").get("log_evidence_error"),
         "interval": "89% equal-tailed",
         "lifetime": [scalar.as_dict() for scalar in found.lifetime],
         "tasks": [scalar.as_dict() for group in found.tasks.values() for scalar in group],
@@ -149,10 +151,25 @@ def _facts(run: Run) -> list[tuple[str, str]]:
         seconds = result.get("seconds")
         took = f", {seconds:.1f} s" if isinstance(seconds, int | float) else ""
         chains = f"{sizes['chain']} chains" if sizes["chain"] != 1 else "1 chain"
-        text = f"{chains} of {sizes['draw']} draws, seed {spec.get('seed', '?')}{took}"
-        facts.append(("posterior", text))
+        drawn = f"{chains} of {sizes['draw']} draws"
+        if result.get("independent") is True:
+            drawn = f"{sizes['chain'] * sizes['draw']} independent draws"
+        facts.append(("posterior", f"{drawn}, seed {spec.get('seed', '?')}{took}"))
+    evidence_nats = log_evidence(result)
+    if evidence_nats:
+        facts.append(("log evidence", evidence_nats))
     facts.append(("stored", short_path(run.path)))
     return facts
+
+
+def log_evidence(result: Mapping[str, Any]) -> str:
+    """The log evidence and its error, in nats; empty where it is not known."""
+    value, error = result.get("log_evidence"), result.get("log_evidence_error")
+    if not isinstance(value, int | float):
+        return ""
+    if not isinstance(error, int | float) or error <= 0:
+        return f"{value:.4f} nats"
+    return f"{value:.4f} nats, error below {error:.1g} by its own estimate"
 
 
 def _program(program: Mapping[str, Any]) -> str:

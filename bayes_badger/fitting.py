@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import importlib.metadata
+import math
 import platform
 import time
 from collections.abc import Callable, Mapping
@@ -16,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bayes_badger import shelves
-from bayes_badger.belief import Draws
+from bayes_badger.belief import Posterior
 from bayes_badger.datatree import build_tree
 from bayes_badger.errors import BadgerError, listed
 from bayes_badger.evidence import Evidence, from_arrays, read
@@ -103,17 +104,19 @@ def fit(
     if reason is not None:
         raise BadgerError(f"{lifted.name}: {recipe.name} {reason}")
     Labels(lifted, evidence)  # clashes of names are told before the work, not after
-    draws = loop.infer(lifted, evidence, keys[2], log)
+    posterior = loop.infer(lifted, evidence, keys[2], log)
     if lifted.left_out:
         names = listed(lifted.left_out)
         told = f"left out {names}: a deterministic of rows, or of other tasks, has no one value"
-        draws = dataclasses.replace(draws, notes=(*draws.notes, told))
+        posterior = dataclasses.replace(posterior, notes=(*posterior.notes, told))
     log("building the DataTree", 0, 1)
-    tree = build_tree(lifted, evidence, draws, keys[3], truth)
-    warnings = [*draws.warnings, *doubts(tree["posterior"].to_dataset())]
+    tree = build_tree(lifted, evidence, posterior.draws, keys[3], truth)
+    warnings = [*posterior.warnings]
+    if not posterior.independent:
+        warnings += doubts(tree["posterior"].to_dataset())
     log("building the DataTree", 1, 1)
     seconds = time.monotonic() - started
-    spec = _spec(loaded, lifted, own, recipe, evidence, draws, warnings, seed, seconds)
+    spec = _spec(loaded, lifted, own, recipe, evidence, posterior, warnings, seed, seconds)
     run = Run(
         spec=spec, tree=tree, evidence=evidence.to_dataset(), metrics=log.lines, program=lifted
     )
@@ -292,7 +295,7 @@ def _spec(
     settings: Mapping[str, Any],
     recipe: Recipe,
     evidence: Evidence,
-    draws: Draws,
+    posterior: Posterior,
     warnings: list[str],
     seed: int,
     seconds: float,
@@ -343,10 +346,20 @@ def _spec(
         "device": f"{len(jax.local_devices())} x {device.device_kind}",
         "result": {
             "seconds": round(seconds, 3),
-            "notes": list(draws.notes),
+            "notes": list(posterior.notes),
             "warnings": warnings,
+            "independent": posterior.independent,
+            **_known(
+                log_evidence=posterior.log_evidence,
+                log_evidence_error=posterior.log_evidence_error,
+            ),
         },
     }
+
+
+def _known(**values: float | None) -> dict[str, float]:
+    """What is known and finite, and can so be stored."""
+    return {n: float(x) for n, x in values.items() if x is not None and math.isfinite(x)}
 
 
 def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -88,14 +88,15 @@ def predict(
     if observed.n_rows:
         fresh = observed.select(np.flatnonzero(~is_known))
         everything = joined(old, fresh)
-        draws = _loop(run).infer(lifted, everything, keys[1], report)
-        values = dict(draws.values)
+        belief = _loop(run).infer(lifted, everything, keys[1], report)
+        values = dict(belief.draws.values)
         at[~is_known] = old.n_tasks + np.arange(fresh.n_tasks)
         notes.append(f"inferred all tasks anew, {old.n_tasks} old and {fresh.n_tasks} new together")
         names = [latent.name for latent in lifted.latents]
         posterior = Labels(lifted, everything).of_values({n: values[n] for n in names})
-        notes += [f"not to be trusted: {w}" for w in (*draws.warnings, *doubts(posterior))]
-        notes += draws.notes
+        reasons = [*belief.warnings, *([] if belief.independent else doubts(posterior))]
+        notes += [f"not to be trusted: {reason}" for reason in reasons]
+        notes += belief.notes
         history = everything
         values = _of_tasks(lifted, values, at)
     else:

@@ -117,7 +117,7 @@ def test_an_inner_loop_of_ones_own(tmp_path):
         import numpy as np
         from pydantic import BaseModel
 
-        from bayes_badger.belief import Draws
+        from bayes_badger.belief import Draws, Posterior
         from bayes_badger.datatree import draw_prior
 
 
@@ -130,7 +130,7 @@ def test_an_inner_loop_of_ones_own(tmp_path):
                 return None
 
             def infer(self, program, evidence, key, report):
-                return Draws(values=draw_prior(program, evidence, key), stats={})
+                return Posterior(Draws(draw_prior(program, evidence, key), {}))
 
 
         def make(settings):

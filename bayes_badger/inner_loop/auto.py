@@ -8,11 +8,13 @@ import equinox as eqx
 from jaxtyping import PRNGKeyArray
 from pydantic import BaseModel, ConfigDict
 
-from bayes_badger.belief import Draws
+from bayes_badger.belief import Posterior
 from bayes_badger.errors import BadgerError
 from bayes_badger.evidence import Evidence
-from bayes_badger.inner_loop.nuts import Settings as NutsSettings
-from bayes_badger.inner_loop.nuts import make as make_nuts
+from bayes_badger.inner_loop import enumerate as enumerate_loop
+from bayes_badger.inner_loop import exact as exact_loop
+from bayes_badger.inner_loop import grid as grid_loop
+from bayes_badger.inner_loop import nuts as nuts_loop
 from bayes_badger.inner_loop.protocol import InnerLoop, Report, silent
 from bayes_badger.program import Program
 
@@ -22,7 +24,10 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    nuts: NutsSettings = NutsSettings()
+    exact: exact_loop.Settings = exact_loop.Settings()
+    enumerate: enumerate_loop.Settings = enumerate_loop.Settings()
+    grid: grid_loop.Settings = grid_loop.Settings()
+    nuts: nuts_loop.Settings = nuts_loop.Settings()
 
 
 class Auto(eqx.Module):
@@ -40,7 +45,7 @@ class Auto(eqx.Module):
         for name, loop, merit in self.candidates:
             reason = loop.why_not(program, evidence)
             if reason is None:
-                passed = f" ({'; '.join(reasons)})" if reasons else ""
+                passed = f" (passed over: {'; '.join(reasons)})" if reasons else ""
                 return name, loop, f"auto picked {name}: {merit}{passed}"
             reasons.append(f"{name} {reason}")
         raise BadgerError(f"no inner loop applies to {program.name}: {'; '.join(reasons)}")
@@ -55,7 +60,7 @@ class Auto(eqx.Module):
 
     def infer(
         self, program: Program, evidence: Evidence, key: PRNGKeyArray, report: Report = silent
-    ) -> Draws:
+    ) -> Posterior:
         """Infers by the inner loop that was picked; the reason is the belief's first note."""
         _, loop, why = self.pick(program, evidence)
         belief = loop.infer(program, evidence, key, report)
@@ -64,5 +69,15 @@ class Auto(eqx.Module):
 
 def make(settings: Settings) -> Auto:
     """An inner loop from its validated settings."""
-    merit = "asymptotically exact for any program with a gradient"
-    return Auto((("nuts", make_nuts(settings.nuts), merit),))
+    return Auto(
+        (
+            ("exact", exact_loop.make(settings.exact), "closed forms, exact to rounding"),
+            (
+                "enumerate",
+                enumerate_loop.make(settings.enumerate),
+                "sums and closed forms, exact to rounding",
+            ),
+            ("grid", grid_loop.make(settings.grid), "quadrature that knows its own error"),
+            ("nuts", nuts_loop.make(settings.nuts), "exact in the limit, whatever has a gradient"),
+        )
+    )

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from bayes_badger.belief import Draws
+from bayes_badger.belief import Draws, Posterior
 from bayes_badger.errors import BadgerError, listed
 from bayes_badger.evidence import Evidence
 from bayes_badger.evidence.compiled import task_columns_of
@@ -67,7 +67,7 @@ class Nuts(eqx.Module):
 
     def infer(
         self, program: Program, evidence: Evidence, key: PRNGKeyArray, report: Report = silent
-    ) -> Draws:
+    ) -> Posterior:
         """Draws from the posterior of a whole lifetime."""
         reason = self.why_not(program, evidence)
         if reason is not None:
@@ -107,9 +107,9 @@ class Nuts(eqx.Module):
         )
         told, too_many = _diverged(collected)
         few = collected["diverging"].any() and not too_many
-        return Draws(
-            values=_values(placed, collected, columns, tasks),
-            stats=_stats(collected),
+        values = _values(placed, collected, columns, tasks)
+        return Posterior(
+            Draws(values, _stats(collected), variables=program.variables),
             notes=tuple(sentence for sentence in (note, told if few else "") if sentence),
             warnings=_warnings(collected, settings),
         )

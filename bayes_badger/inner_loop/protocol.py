@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 
 from jaxtyping import PRNGKeyArray
 
-from bayes_badger.belief import Draws
+from bayes_badger.belief import Posterior
 from bayes_badger.evidence import Evidence
 from bayes_badger.program import Program
 
@@ -36,7 +36,7 @@ class InnerLoop(Protocol):
 
     def infer(
         self, program: Program, evidence: Evidence, key: PRNGKeyArray, report: Report = silent
-    ) -> Draws:
+    ) -> Posterior:
         """The belief about a whole lifetime.
 
         Raises:

@@ -1,0 +1,159 @@
+"""What the inner loops by integration share: from a split of the latents to a posterior."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from bayes_badger.belief import Draws, Mixture, Posterior
+from bayes_badger.evidence import Evidence
+from bayes_badger.evidence.compiled import task_columns_of
+from bayes_badger.inner_loop import _quadratic as quadratic
+from bayes_badger.inner_loop._nested import Nested, Outer
+from bayes_badger.inner_loop._split import Split
+from bayes_badger.inner_loop.protocol import Report
+from bayes_badger.program import LIFETIME, Program
+
+NAN = "the log evidence is not a number: the program's density is not finite where it should be"
+
+
+class DrawSettings(BaseModel):
+    """How many independent draws to hand on; as chains, for that is what ArviZ takes."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    chains: int = Field(4, ge=1)
+    draws: int = Field(1000, ge=1)
+
+
+def integrate_all(
+    program: Program,
+    evidence: Evidence,
+    split: Split,
+    settings: DrawSettings,
+    key: PRNGKeyArray,
+    report: Report,
+    tolerance: float = 1e-4,
+) -> Posterior:
+    """The posterior by closed forms, sums and lattices, as a split of the latents asks for."""
+    nested = Nested(program, evidence, split, tolerance, report)
+    report("integrating", 0, 1)
+    outer = nested.outer()
+    report("integrating", 1, 1)
+    warnings = [NAN] if not np.isfinite(outer.log_evidence) else []
+    if outer.worst > tolerance:
+        warnings.append(
+            f"a lattice gave up at an error of {outer.worst:.2g} nats by its own estimate, above "
+            f"{tolerance:g}: the numbers are that rough"
+        )
+    chance = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
+    lifetimes, tasks, discrete = nested.draw(outer, settings.chains * settings.draws, chance)
+    columns = task_columns_of(evidence)
+    with jax.enable_x64(True):
+        values = constrained(program, lifetimes, tasks, columns, discrete)
+    shape = (settings.chains, settings.draws)
+    return Posterior(
+        Draws(
+            {name: in_chains(x, shape) for name, x in values.items()},
+            {},
+            variables=program.variables,
+        ),
+        mixture=mixture_of(nested, outer) if not any(split.lattice) else None,
+        log_evidence=outer.log_evidence,
+        log_evidence_error=outer.error,
+        log_evidence_by_task=outer.by_task,
+        independent=True,
+        warnings=tuple(warnings),
+    )
+
+
+def in_chains(values: Array, shape: tuple[int, int]) -> np.ndarray:
+    """Draws `[draw, ...]` as `[chain, draw, ...]`, in single precision as all draws are."""
+    x = np.asarray(values)
+    x = x.astype(np.float32) if x.dtype.kind == "f" else x
+    return x.reshape(*shape, *x.shape[1:])
+
+
+@eqx.filter_jit
+def constrained(
+    program: Program, lifetimes: Any, tasks: Any, columns: Any, discrete: Any
+) -> dict[str, Array]:
+    """Draws of coordinates, `[draw, ...]`, in the user's own space."""
+
+    def one(xs: Any) -> dict[str, Array]:
+        lifetime, task, assignment = xs
+        return program.constrain(lifetime, task, columns, discrete=assignment)
+
+    xs = (jnp.asarray(lifetimes), jnp.asarray(tasks), discrete)
+    return jax.lax.map(one, xs, batch_size=100)
+
+
+def mixture_of(nested: Nested, outer: Outer) -> Mixture:
+    """The belief about each task as Gaussians, one for each assignment of discrete latents."""
+    program, split = nested.program, nested.split
+    with jax.enable_x64(True):
+        if split.tasks_are_summed:
+            log_weights, loc, scale, discrete = _summed(nested, outer)
+        else:
+            log_weights, loc, scale, discrete = _arrows(nested, outer)
+    log_weights, loc, scale = (jnp.asarray(x, jnp.float32) for x in (log_weights, loc, scale))
+    arrays = {name: jnp.asarray(x) for name, x in discrete.items()}
+    return Mixture(log_weights, loc, scale, program.latents, arrays)
+
+
+def _arrows(nested: Nested, outer: Outer) -> tuple[Any, Any, Any, dict[str, Any]]:
+    """One component for each assignment of the lifetime's discrete latents."""
+    program, where = nested.program, nested.split.linear
+    components = []
+    for state in range(nested.split.n_lifetime_states):
+        assignment = {n: jnp.asarray(x[state]) for n, x in nested.split.lifetime_states.items()}
+        found = _arrow(program, nested.parts, where, assignment, nested.tasks)
+        components.append(quadratic.joint(found))
+    loc, scale = (jnp.stack(x, 1) for x in zip(*components, strict=True))
+    log_weights = np.broadcast_to(outer.log_weights, loc.shape[:2])
+    discrete = {
+        name: np.broadcast_to(x, (nested.tasks, *x.shape))
+        for name, x in nested.split.lifetime_states.items()
+    }
+    return log_weights - outer.log_evidence, loc, scale, discrete
+
+
+@eqx.filter_jit
+def _arrow(program: Program, parts: Any, where: Any, discrete: Any, tasks: int) -> Any:
+    start = jnp.zeros(program.lifetime_size), jnp.zeros((tasks, program.task_size))
+    return quadratic.arrow(program, *start, parts, where, discrete)
+
+
+def _summed(nested: Nested, outer: Outer) -> tuple[Any, Any, Any, dict[str, Any]]:
+    """One component for each assignment of the lifetime's and of a task's discrete latents."""
+    program, split, r = nested.program, nested.split, len(nested.split.linear.task)
+    states, own = split.n_lifetime_states, split.n_task_states
+    values, _ = nested.inner(np.arange(states), np.zeros((states, 0)))
+    log_share = values - np.logaddexp.reduce(values, axis=2, keepdims=True)
+    log_weights = (outer.log_weights - outer.log_evidence)[:, None, None] + log_share
+    loc = np.zeros((states, nested.tasks, own, r))
+    scale = np.zeros((states, nested.tasks, own, r, r))
+    if r:
+        index = np.indices((states, nested.tasks, own)).reshape(3, -1)
+        args = index[0], np.zeros((index.shape[1], 0)), index[1], index[2]
+        flat = loc.reshape(-1, r), scale.reshape(-1, r, r)
+        nested.fill_gaussians(*args, *flat)
+    lead = (nested.tasks, states * own)
+    discrete = {}
+    for scope in (split.lifetime_states, split.task_states):
+        for name, x in scope.items():
+            at = np.repeat(np.arange(states), own)
+            at = at if program.latent(name).scope == LIFETIME else np.tile(np.arange(own), states)
+            discrete[name] = np.broadcast_to(x[at], (nested.tasks, *x[at].shape))
+    return (
+        np.moveaxis(log_weights, 1, 0).reshape(lead),
+        np.moveaxis(loc, 1, 0).reshape(*lead, r),
+        np.moveaxis(scale, 1, 0).reshape(*lead, r, r),
+        discrete,
+    )

@@ -1,0 +1,456 @@
+"""A lifetime's posterior by sums and lattices over what is left when the rest is in closed form.
+
+    p(D) = Σ_s ∫ p(a, s) Π_i Z_i(a, s) da
+    Z_i(a, s) = Σ_t ∫ p(z, t | a, s) p(D_i | z, t, a, s) dz
+
+Each integral is a lattice over the few coordinates that need one, a sum over the assignments s of
+the lifetime's discrete latents and t of a task's, and a Gaussian over the others. Given `a` tasks
+do not touch each other, so that the cost is linear in their number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bayes_badger.evidence import Evidence
+from bayes_badger.inner_loop import _quadratic as quadratic
+from bayes_badger.inner_loop._density import parts_of
+from bayes_badger.inner_loop._interpolation import draw as draw_interpolated
+from bayes_badger.inner_loop._lattice import Integral, Lattice, integrate, log_standard_normal
+from bayes_badger.inner_loop._quadratic import CELLS, Points, Where
+from bayes_badger.inner_loop._split import Split
+from bayes_badger.inner_loop.protocol import Report
+from bayes_badger.program import LIFETIME, Program
+
+# Integrals over tasks that are held in memory at once, by the dimensions of their lattice.
+AT_ONCE = {0: 100_000, 1: 20_000, 2: 4_000, 3: 1_000}
+# Independence Metropolis: until so few draws were never moved, but within these steps.
+UNMOVED, FEWEST, MOST = 1e-3, 3, 40
+
+
+@dataclass(frozen=True)
+class Outer:
+    """The belief about a lifetime: one integral for each assignment of its discrete latents.
+
+    Attributes:
+        log_weights: Log of each assignment's part of the evidence, `[s]`.
+        error: Estimated, of the log evidence, in nats.
+        integrals: Over the lattice of each; none where no lifetime latent needs one.
+        by_task: Log evidence of each task, `[task]`, where tasks share nothing.
+        worst: The largest estimated error of any integral, in nats.
+    """
+
+    log_weights: np.ndarray
+    error: float
+    integrals: tuple[Integral, ...]
+    by_task: np.ndarray | None
+    worst: float
+
+    @property
+    def log_evidence(self) -> float:
+        """Of everything, in nats."""
+        return _logsumexp(self.log_weights)
+
+
+class Nested:
+    """Integrates a lifetime; all computing is done in float64, whatever the caller's setting."""
+
+    def __init__(
+        self,
+        program: Program,
+        evidence: Evidence,
+        split: Split,
+        tolerance: float,
+        report: Report,
+    ) -> None:
+        self.program, self.split, self.tolerance = program, split, tolerance
+        self.tasks, self.report = evidence.n_tasks, report
+        self.parts = parts_of(evidence)
+        self.part_of = np.zeros(self.tasks, int)
+        self.local = np.zeros(self.tasks, int)
+        for i, part in enumerate(self.parts):
+            at = np.asarray(part.tasks)
+            self.part_of[at], self.local[at] = i, np.arange(len(at))
+        cells = max(sum(part.mask.size for part in self.parts), 1)
+        # Lifetimes that are integrated at once; always as many, since each number is compiled.
+        self.at_once = int(np.clip(CELLS // cells, 1, 64)) if split.lattice.lifetime else 1
+        self.points = 0
+        self.task_error = 0.0
+
+    # --- the evidence
+
+    def outer(self) -> Outer:
+        """The belief about the lifetime, and the evidence."""
+        dims = len(self.split.lattice.lifetime)
+        states = self.split.n_lifetime_states
+        if not dims:
+            which = np.arange(states)
+            values = self._of_lifetimes(which, np.zeros((states, 0)))
+            alone = not self.program.select(LIFETIME) and self.split.tasks_are_summed
+            by_task = self._by_task(which, np.zeros((1, 0)))[0] if alone else None
+            return Outer(values, self._error_of_tasks(), (), by_task, self.task_error)
+        integrals = tuple(integrate(self._of_lifetimes, states, dims, self.tolerance))
+        values = np.array([integral.log_evidence for integral in integrals])
+        share = np.exp(values - _logsumexp(values))
+        error = float(share @ [integral.error for integral in integrals])
+        worst = max(error, self.task_error)
+        return Outer(values, error + self._error_of_tasks(), integrals, None, worst)
+
+    def _error_of_tasks(self) -> float:
+        return self.task_error * self.tasks
+
+    def _of_lifetimes(self, which: np.ndarray, points: np.ndarray) -> np.ndarray:
+        """Log likelihood of some points on the lifetime's lattice, all else integrated."""
+        self.points += len(points)
+        self.report("integrating", 0, 1, f"{self.points} lifetimes")
+        discrete = _taken(self.split.lifetime_states, which)
+        lifetimes = self._lifetimes(points)
+        none = Where(self.split.linear.lifetime, ())
+        where = none if self.split.tasks_are_summed else self.split.linear
+        if not self.split.tasks_are_summed:
+            values = self._chunked(lifetimes, discrete, where)
+            return values - log_standard_normal(points)
+        own = np.array(self._own(lifetimes, discrete))
+        return own + self._by_task(which, points).sum(1) - log_standard_normal(points)
+
+    def _chunked(
+        self, lifetimes: np.ndarray, discrete: Mapping[str, np.ndarray], where: Where
+    ) -> np.ndarray:
+        """Closed forms at many lifetimes, in chunks of one size: one compilation will do."""
+        size, found = self.at_once, []
+        for start in range(0, len(lifetimes), size):
+            at = np.minimum(np.arange(start, start + size), len(lifetimes) - 1)
+            with jax.enable_x64(True):
+                values = quadratic.lifetime_integrals(
+                    self.program,
+                    jnp.asarray(lifetimes[at]),
+                    self.parts,
+                    where,
+                    {name: jnp.asarray(x[at]) for name, x in discrete.items()},
+                )
+            found.append(np.asarray(values))
+        return np.concatenate(found)[: len(lifetimes)]
+
+    def _own(self, lifetimes: np.ndarray, discrete: Mapping[str, np.ndarray]) -> list[float]:
+        """Log prior of lifetimes, factors included."""
+        data = self.parts[0].data.task(slice(0, 1))
+        with jax.enable_x64(True):
+            return [
+                float(
+                    quadratic.lifetime_density(
+                        self.program,
+                        jnp.asarray(lifetime),
+                        data,
+                        {name: jnp.asarray(x[i]) for name, x in discrete.items()},
+                    )
+                )
+                for i, lifetime in enumerate(lifetimes)
+            ]
+
+    def _by_task(self, which: np.ndarray, points: np.ndarray) -> np.ndarray:
+        """Log evidence of each task at some lifetimes, `[point, task]`."""
+        found = []
+        per_point = self.tasks * self.split.n_task_states
+        at_once = max(1, AT_ONCE[len(self.split.lattice.task)] // per_point)
+        for start in range(0, len(points), at_once):
+            some = slice(start, start + at_once)
+            values, _ = self.inner(which[some], points[some])
+            found.append(np.logaddexp.reduce(values, axis=2))
+        return np.concatenate(found)
+
+    def inner(self, which: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, list[Integral]]:
+        """Integrals of all tasks and their assignments, at some lifetimes.
+
+        Returns:
+            Log evidence, `[point, task, state]`, and the integrals in this order; none where no
+            latent of a task needs a lattice.
+        """
+        states = self.split.n_task_states
+        shape = (len(points), self.tasks, states)
+        count, dims = int(np.prod(shape)), len(self.split.lattice.task)
+
+        def log_likelihood(index: np.ndarray, at: np.ndarray) -> np.ndarray:
+            point, task, state = np.unravel_index(index, shape)
+            values = self.task_integrals(which[point], points[point], task, state, at)
+            return values - log_standard_normal(at)
+
+        if not dims:
+            values = log_likelihood(np.arange(count), np.zeros((count, 0)))
+            return values.reshape(shape), []
+        integrals = integrate(log_likelihood, count, dims, self.tolerance)
+        self.task_error = max(self.task_error, *(integral.error for integral in integrals), 0.0)
+        return np.array([x.log_evidence for x in integrals]).reshape(shape), integrals
+
+    def task_integrals(
+        self,
+        which: np.ndarray,
+        points: np.ndarray,
+        task: np.ndarray,
+        state: np.ndarray,
+        at: np.ndarray,
+    ) -> np.ndarray:
+        """Log density of tasks at points of their lattice, the rest integrated: all `[n, ...]`."""
+        found = np.empty(len(task))
+        for chosen, index, args in self._gathered(which, points, task, state, at):
+            with jax.enable_x64(True):
+                values = quadratic.task_integrals(
+                    self.program, self.parts[index], args, self.split.linear.task
+                )
+            found[chosen] = np.asarray(values)[: len(chosen)]
+        return found
+
+    def fill_gaussians(
+        self,
+        which: np.ndarray,
+        points: np.ndarray,
+        task: np.ndarray,
+        state: np.ndarray,
+        loc: np.ndarray,
+        scale: np.ndarray,
+    ) -> None:
+        """Writes means `[n, r]` and scales `[n, r, r]` of what is in closed form of some tasks."""
+        nowhere = np.zeros((len(task), 0))
+        for chosen, index, args in self._gathered(which, points, task, state, nowhere):
+            with jax.enable_x64(True):
+                found = quadratic.task_gaussians(
+                    self.program, self.parts[index], args, self.split.linear.task
+                )
+            loc[chosen], scale[chosen] = (np.asarray(x)[: len(chosen)] for x in found)
+
+    def _gathered(
+        self,
+        which: np.ndarray,
+        points: np.ndarray,
+        task: np.ndarray,
+        state: np.ndarray,
+        at: np.ndarray,
+    ) -> Iterator[tuple[np.ndarray, int, Points]]:
+        """Chunks of one size for each block of evidence, as the compiled functions take them."""
+        lifetimes = self._lifetimes(points)
+        z = np.zeros((len(task), self.program.task_size))
+        z[:, list(self.split.lattice.task)] = at
+        discrete = {
+            **_taken(self.split.lifetime_states, which),
+            **_taken(self.split.task_states, state),
+        }
+        for i, part in enumerate(self.parts):
+            mine = np.flatnonzero(self.part_of[task] == i)
+            size = int(np.clip(CELLS // max(part.mask.shape[1], 1), 64, 8192))
+            for start in range(0, len(mine), size):
+                chosen = mine[start : start + size]
+                padded = np.resize(chosen, size)
+                with jax.enable_x64(True):
+                    args = Points(
+                        jnp.asarray(self.local[task[padded]]),
+                        jnp.asarray(lifetimes[padded]),
+                        jnp.asarray(z[padded]),
+                        {name: jnp.asarray(x[padded]) for name, x in discrete.items()},
+                    )
+                yield chosen, i, args
+
+    def _lifetimes(self, points: np.ndarray) -> np.ndarray:
+        lifetimes = np.zeros((len(points), self.program.lifetime_size))
+        lifetimes[:, list(self.split.lattice.lifetime)] = points
+        return lifetimes
+
+    # --- draws
+
+    def draw(
+        self, outer: Outer, count: int, chance: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+        """Independent draws of everything.
+
+        Returns:
+            Lifetimes `[draw, a]`, tasks `[draw, task, z]`, and discrete latents by name.
+        """
+        share = np.exp(outer.log_weights - outer.log_evidence)
+        which = chance.choice(len(share), count, p=share / share.sum())
+        dims = len(self.split.lattice.lifetime)
+        points, parents = np.zeros((count, dims)), np.zeros((count, dims))
+        for state, integral in enumerate(outer.integrals):
+            mine = which == state
+            points[mine], parents[mine] = draw_interpolated(
+                integral.lattices[0], int(mine.sum()), chance
+            )
+        discrete = _taken(self.split.lifetime_states, which)
+        if not self.split.tasks_are_summed:
+            lifetimes, tasks = self._gaussian(points, discrete, chance)
+            return lifetimes, tasks, discrete
+        tasks, states = self._tasks(which, points, parents, chance)
+        return (
+            self._lifetimes(points),
+            tasks,
+            {**discrete, **_taken(self.split.task_states, states)},
+        )
+
+    def _gaussian(
+        self, points: np.ndarray, discrete: Mapping[str, np.ndarray], chance: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Everything in closed form, at each point of the lifetime's lattice."""
+        size, found = self.at_once, []
+        for start in range(0, len(points), size):
+            at = np.minimum(np.arange(start, start + size), len(points) - 1)
+            self.report("drawing", start, len(points))
+            with jax.enable_x64(True):
+                keys = jax.random.split(jax.random.key(int(chance.integers(2**31))), size)
+                drawn = quadratic.lifetime_draws(
+                    self.program,
+                    keys,
+                    jnp.asarray(self._lifetimes(points[at])),
+                    self.parts,
+                    self.split.linear,
+                    {name: jnp.asarray(x[at]) for name, x in discrete.items()},
+                )
+            found.append([np.asarray(x) for x in drawn])
+        self.report("drawing", len(points), len(points))
+        lifetimes, tasks = (np.concatenate(x)[: len(points)] for x in zip(*found, strict=True))
+        return lifetimes, tasks
+
+    def _tasks(
+        self,
+        which: np.ndarray,
+        points: np.ndarray,
+        parents: np.ndarray,
+        chance: np.random.Generator,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Each task's latents: proposed from its lattice at a node near by, then made exact."""
+        count, dims = len(points), len(self.split.lattice.task)
+        family, member = np.unique(
+            np.concatenate([which[:, None], parents], 1), axis=0, return_inverse=True
+        )
+        members = [np.flatnonzero(member == i) for i in range(len(family))]
+        per_point = self.tasks * self.split.n_task_states
+        at_once = max(1, AT_ONCE[dims] // per_point)
+        at = np.zeros((count, self.tasks, dims))
+        states = np.zeros((count, self.tasks), int)
+        for start in range(0, len(family), at_once):
+            some = range(start, min(start + at_once, len(family)))
+            self.report("drawing", start, len(family))
+            values, integrals = self.inner(
+                family[some.start : some.stop, 0].astype(int), family[some.start : some.stop, 1:]
+            )
+            for j in some:
+                proposal = _Proposal(values[j - start], integrals, (j - start) * per_point)
+                mine = members[j]
+                at[mine], states[mine] = self._settled(
+                    which[mine], points[mine], proposal, len(integrals) > 0 or dims == 0, chance
+                )
+        self.report("drawing", len(family), len(family))
+        tasks = self._completed(which, points, states, at, chance)
+        return tasks, states
+
+    def _settled(
+        self,
+        which: np.ndarray,
+        points: np.ndarray,
+        proposal: _Proposal,
+        move: bool,
+        chance: np.random.Generator,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Draws of a proposal, moved by independence Metropolis until they are the posterior's."""
+        count = len(which)
+        task = np.tile(np.arange(self.tasks), count)
+        repeated = np.repeat(which, self.tasks), np.repeat(points, self.tasks, 0)
+
+        def propose() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+            at, state, log_density = proposal.draw(count, chance)
+            target = self.task_integrals(
+                *repeated, task, state.ravel(), at.reshape(count * self.tasks, -1)
+            )
+            return at, state, target.reshape(count, self.tasks) - log_density
+
+        at, state, log_ratio = propose()
+        unmoved = np.ones((count, self.tasks))
+        for step in range(MOST):
+            if step >= FEWEST and unmoved.mean() < UNMOVED:
+                break
+            new_at, new_state, new_ratio = propose()
+            rises = np.log(chance.uniform(size=new_ratio.shape)) < new_ratio - log_ratio
+            at = np.where(rises[..., None], new_at, at)
+            state = np.where(rises, new_state, state)
+            log_ratio = np.where(rises, new_ratio, log_ratio)
+            unmoved = unmoved * (1 - rises.mean(0, keepdims=True))
+        return at, state
+
+    def _completed(
+        self,
+        which: np.ndarray,
+        points: np.ndarray,
+        states: np.ndarray,
+        at: np.ndarray,
+        chance: np.random.Generator,
+    ) -> np.ndarray:
+        """The tasks' vectors, with what is in closed form drawn given the rest."""
+        count = len(points)
+        flat = np.zeros((count * self.tasks, self.program.task_size))
+        flat[:, list(self.split.lattice.task)] = at.reshape(count * self.tasks, -1)
+        if self.split.linear.task:
+            gathered = self._gathered(
+                np.repeat(which, self.tasks),
+                np.repeat(points, self.tasks, 0),
+                np.tile(np.arange(self.tasks), count),
+                states.ravel(),
+                at.reshape(count * self.tasks, -1),
+            )
+            for chosen, index, args in gathered:
+                with jax.enable_x64(True):
+                    key = jax.random.key(int(chance.integers(2**31)))
+                    drawn = quadratic.task_draws(
+                        self.program,
+                        self.parts[index],
+                        args,
+                        self.split.linear.task,
+                        jax.random.split(key, len(args.task)),
+                    )
+                flat[chosen] = np.asarray(drawn)[: len(chosen)]
+        return flat.reshape(count, self.tasks, -1)
+
+
+class _Proposal:
+    """Draws of every task from its assignments and its lattice, at one lifetime."""
+
+    def __init__(self, values: np.ndarray, integrals: list[Integral], first: int) -> None:
+        self.log_share = values - np.logaddexp.reduce(values, axis=1, keepdims=True)
+        self.lattices: list[list[Lattice]] = [
+            [
+                integrals[first + task * values.shape[1] + state].lattices[0]
+                for state in range(values.shape[1])
+            ]
+            if integrals
+            else []
+            for task in range(values.shape[0])
+        ]
+
+    def draw(
+        self, count: int, chance: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Points `[draw, task, d]`, assignments and log densities `[draw, task]`."""
+        points, states, densities = [], [], []
+        for log_share, lattices in zip(self.log_share, self.lattices, strict=True):
+            share = np.exp(log_share)
+            state = chance.choice(len(share), count, p=share / share.sum())
+            density = log_share[state]
+            at = np.zeros((count, 0))
+            if lattices:
+                at = np.zeros((count, lattices[0].index.shape[1]))
+                for one in np.unique(state):
+                    mine = np.flatnonzero(state == one)
+                    at[mine], own = lattices[one].draw(len(mine), chance)
+                    density[mine] += own
+            points.append(at)
+            states.append(state)
+            densities.append(density)
+        return np.stack(points, 1), np.stack(states, 1), np.stack(densities, 1)
+
+
+def _taken(states: Mapping[str, np.ndarray], which: np.ndarray) -> dict[str, np.ndarray]:
+    return {name: x[which] for name, x in states.items()}
+
+
+def _logsumexp(x: np.ndarray) -> float:
+    return float(np.logaddexp.reduce(x))

@@ -1,0 +1,303 @@
+"""What of a program can be integrated in closed form, and what is left for a sum or a lattice.
+
+A set of latents is Gaussian given all others where the log density is a polynomial of degree two in
+them together, so that every third difference over them is zero. That is tried, rather than read
+off the program: at random points, in float64, with steps as wide as the prior, on the evidence at
+hand. (`theta = mu + tau * u` is of third degree in tau and u together; given tau it is of second.)
+Among all sets that will do, the one is taken that leaves the cheapest rest.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from bayes_badger.errors import listed
+from bayes_badger.evidence import Evidence
+from bayes_badger.inner_loop._density import Part, parts_of
+from bayes_badger.inner_loop._quadratic import Where
+from bayes_badger.program import LIFETIME, TASK, WHITENED, Latent, Program
+
+# Dimensions of a lattice; assignments of discrete latents of a task, and of a lifetime.
+DIMS, STATES = 3, 4096
+# Latents among which differences are taken; points at which; tasks that are looked at.
+LATENTS, POINTS, TASKS = 10, 3, 256
+BATCH = 16
+# A third difference this small beside its terms is rounding.
+ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class Split:
+    """How each latent is integrated.
+
+    Attributes:
+        linear: Positions of coordinates that are integrated in closed form.
+        lattice: Positions of coordinates that need a lattice.
+        lifetime_states: Assignments of the lifetime's discrete latents, by name `[s, ...]`.
+        task_states: Of a task's.
+        names: Latents that need a lattice, by scope.
+    """
+
+    linear: Where
+    lattice: Where
+    lifetime_states: Mapping[str, np.ndarray] = field(default_factory=dict)
+    task_states: Mapping[str, np.ndarray] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
+
+    @property
+    def n_lifetime_states(self) -> int:
+        """How many assignments the lifetime's discrete latents have."""
+        return _count(self.lifetime_states)
+
+    @property
+    def n_task_states(self) -> int:
+        """How many assignments a task's discrete latents have."""
+        return _count(self.task_states)
+
+    @property
+    def tasks_are_summed(self) -> bool:
+        """Whether tasks need a lattice or a sum, so that they are not Gaussian given the rest."""
+        return bool(self.lattice.task or self.task_states)
+
+    @property
+    def closed_form(self) -> bool:
+        """Whether everything is integrated in closed form."""
+        return not (self.lattice.lifetime or self.lifetime_states or self.tasks_are_summed)
+
+    @property
+    def enumerated(self) -> bool:
+        """Whether sums over discrete latents are all that is needed besides."""
+        return not (self.lattice.lifetime or self.lattice.task or self.closed_form)
+
+
+class Identity:
+    """A thing by its identity, so that what is known of it can be kept while it lives."""
+
+    def __init__(self, *things: object) -> None:
+        self.things = things
+
+    def __hash__(self) -> int:
+        return hash(tuple(map(id, self.things)))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Identity):
+            return NotImplemented
+        return all(a is b for a, b in zip(self.things, other.things, strict=True))
+
+
+def split(program: Program, evidence: Evidence) -> Split | str:
+    """How a program's latents can be integrated; else why they cannot, after "it "."""
+    return _split(Identity(program, evidence))
+
+
+@lru_cache(maxsize=4)
+def _split(key: Identity) -> Split | str:
+    program, evidence = key.things
+    assert isinstance(program, Program)  # noqa: S101 - what `split` put there
+    assert isinstance(evidence, Evidence)  # noqa: S101
+    early = unfit(program, evidence)
+    if early is not None:
+        return early
+    states: dict[str, dict[str, np.ndarray]] = {}
+    for scope in (LIFETIME, TASK):
+        found = assignments(program, scope)
+        if isinstance(found, str):
+            return found
+        states[scope] = found
+    latents = [latent for latent in program.latents if not latent.discrete]
+    third = _third_differences(program, evidence, latents, states)
+    chosen = _cheapest(latents, third, bool(states[TASK]))
+    if isinstance(chosen, str):
+        return chosen
+    positions = _positions(program)
+
+    def where(names: set[str]) -> Where:
+        return Where(
+            *(
+                tuple(
+                    i
+                    for latent in program.select(scope)
+                    if latent.name in names
+                    for i in positions[latent.name]
+                )
+                for scope in (LIFETIME, TASK)
+            )
+        )
+
+    rest = {latent.name for latent in latents} - chosen
+    names = tuple(latent.name for latent in latents if latent.name in rest)
+    return Split(where(chosen), where(rest), states[LIFETIME], states[TASK], names)
+
+
+def unfit(program: Program, evidence: Evidence) -> str | None:
+    """Why no integral over this program's latents can be taken, whatever they are."""
+    if program.parameters:
+        names = listed(program.parameters)
+        return f"cannot learn parameters ({names}): that is the work of an outer loop"
+    if not program.latents:
+        return "has nothing to infer: the program has no latents"
+    if not evidence.n_tasks:
+        return "has nothing to infer from: the evidence has no tasks"
+    return None
+
+
+def assignments(program: Program, scope: str) -> dict[str, np.ndarray] | str:
+    """All joint values of a scope's discrete latents, by name `[s, *shape]`; or why not."""
+    latents = [latent for latent in program.discrete if latent.scope == scope]
+    if not latents:
+        return {}
+    entries: list[tuple[int, ...]] = []
+    for latent in latents:
+        values = program.enumerate_support(latent.name)
+        if values is None:
+            return f"cannot list the values of {latent.name} ({latent.family})"
+        entries += [values] * math.prod(latent.shape)
+    total = math.prod(len(values) for values in entries)
+    if total > STATES:
+        each = "a task" if scope == TASK else "the lifetime"
+        names = listed(latent.name for latent in latents)
+        return f"cannot sum over {total} joint values of {names} for {each}, only over {STATES}"
+    table = np.array(list(itertools.product(*entries)), np.int32)
+    ends = np.cumsum([math.prod(latent.shape) for latent in latents])
+    pieces = np.split(table, ends[:-1], axis=1)
+    return {
+        latent.name: piece.reshape(total, *latent.shape)
+        for latent, piece in zip(latents, pieces, strict=True)
+    }
+
+
+def _cheapest(
+    latents: Sequence[Latent], third: np.ndarray | None, tasks_are_summed: bool
+) -> set[str] | str:
+    """The names of the latents to integrate in closed form; or why no choice will do."""
+    count = len(latents) if third is not None else 0
+    options = itertools.chain.from_iterable(
+        itertools.combinations(range(count), size) for size in range(count, -1, -1)
+    )
+    best: tuple[tuple[int, int], set[str]] | None = None
+    why = (DIMS + 1, DIMS + 1)
+    for option in options:
+        chosen = list(option)
+        if third is not None and third[np.ix_(chosen, chosen, chosen)].any():
+            continue
+        rest = [x for i, x in enumerate(latents) if i not in option]
+        dims = {s: sum(x.size for x in rest if x.scope == s) for s in (LIFETIME, TASK)}
+        left = any(latents[i].scope == LIFETIME for i in option)
+        if (dims[TASK] or tasks_are_summed) and left:
+            # Sums over a task's values times Gaussians of the lifetime have no closed form.
+            continue
+        cost = (dims[TASK], dims[LIFETIME])
+        why = min(why, cost) if best is None else why
+        mapped = all(x.kind == WHITENED for x in rest)
+        if max(cost) <= DIMS and mapped and (best is None or cost < best[0]):
+            best = cost, {latents[i].name for i in option}
+    if best is not None:
+        return best[1]
+    task, lifetime = (f"more than {DIMS}" if x > DIMS else str(x) for x in why)
+    return (
+        f"needs a lattice of {task} dimensions per task and {lifetime} per lifetime, and can do "
+        f"{DIMS} of each"
+    )
+
+
+def _positions(program: Program) -> dict[str, range]:
+    positions, at = {}, {LIFETIME: 0, TASK: 0}
+    for latent in program.latents:
+        positions[latent.name] = range(at[latent.scope], at[latent.scope] + latent.size)
+        at[latent.scope] += latent.size
+    return positions
+
+
+def _count(states: Mapping[str, np.ndarray]) -> int:
+    return len(next(iter(states.values()))) if states else 1
+
+
+def _third_differences(
+    program: Program,
+    evidence: Evidence,
+    latents: Sequence[Latent],
+    states: Mapping[str, Mapping[str, np.ndarray]],
+) -> np.ndarray | None:
+    """Whether the log density has a third difference over three latents, `[s, s, s]`.
+
+    None where it was not looked for: there are too many, or the outcome is discrete, for which no
+    family is quadratic.
+    """
+    count = len(latents)
+    if not count or count > LATENTS or program.outcome.discrete:
+        return None
+    step = max(1, evidence.n_tasks // TASKS)
+    parts = parts_of(evidence.select(np.arange(0, evidence.n_tasks, step)))
+    tasks = sum(len(part.tasks) for part in parts)
+    chance = np.random.default_rng(0)
+    positions = _positions(program)
+    found = np.zeros((count,) * 3, bool)
+    combinations = np.array(list(itertools.product(range(count + 1), repeat=3)))
+    whole = len(combinations)
+    # A remainder would be compiled a second time.
+    combinations = np.resize(combinations, (-(-whole // BATCH) * BATCH, 3))
+    for _ in range(POINTS):
+        sizes = ((program.lifetime_size,), (tasks, program.task_size))
+        moves = [[0.7 * chance.normal(size=size) for size in sizes] for _ in range(4)]
+        lifetime, task = (np.repeat(x[None], len(combinations), 0) for x in moves[0])
+        for axis, (a_move, z_move) in enumerate(moves[1:]):
+            for i, latent in enumerate(latents):
+                at = list(positions[latent.name])
+                moved = combinations[:, axis] == i + 1
+                if latent.scope == LIFETIME:
+                    lifetime[np.ix_(moved, at)] += a_move[at]
+                else:
+                    task[np.ix_(moved, range(tasks), at)] += z_move[:, at]
+        drawn = {
+            name: x[chance.integers(len(x))]
+            for scope in states.values()
+            for name, x in scope.items()
+        }
+        with jax.enable_x64(True):
+            given = jax.tree.map(jnp.asarray, (lifetime, task, parts, drawn))
+            values = np.asarray(_densities(program, *given))
+        values = values[:whole].reshape(*(count + 1,) * 3, -1)
+        for s, t, u in itertools.product(range(count), repeat=3):
+            corners = values[np.ix_([0, s + 1], [0, t + 1], [0, u + 1])]
+            difference = np.diff(np.diff(np.diff(corners, axis=0), axis=1), axis=2)[0, 0, 0]
+            size = np.abs(corners).max((0, 1, 2))
+            found[s, t, u] |= not (np.abs(difference) <= ROUNDING * (1 + size)).all()
+    return found
+
+
+# Compiled in haste, for it is run a few times only.
+@eqx.filter_jit(compiler_options={"xla_backend_optimization_level": 0})  # type: ignore[call-overload]
+def _densities(
+    program: Program,
+    lifetimes: Array,
+    tasks: Array,
+    parts: Sequence[Part],
+    discrete: Mapping[str, Array],
+) -> Array:
+    """Log density of each task and of the lifetime, at some points: `[n, task + 1]`."""
+
+    def one(xs: tuple[Array, Array]) -> Array:
+        lifetime, task = xs
+        found = []
+        for part in parts:
+            lead = {
+                name: x
+                if program.latent(name).scope == LIFETIME
+                else jnp.broadcast_to(x, (len(part.tasks), *x.shape))
+                for name, x in discrete.items()
+            }
+            terms = program.terms(lifetime, task[part.tasks], part.data, lead)
+            found.append(terms.task + jnp.where(part.mask, terms.log_likelihood, 0.0).sum(1))
+        return jnp.concatenate([*found, terms.lifetime[None]])
+
+    return jax.lax.map(one, (lifetimes, tasks), batch_size=BATCH)

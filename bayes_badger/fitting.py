@@ -44,6 +44,28 @@ PACKAGES = ("bayes-badger", "jax", "numpyro", "arviz", "equinox", "xarray", "num
 # Draws from the prior at which an outcome must be outside the support to be refused.
 SUPPORT_DRAWS = 20
 SIMULATED_TASKS, SIMULATED_STEPS = 20, 10
+# Supports as one reads them; others are called as NumPyro does.
+SUPPORTS = {
+    "boolean": "0 or 1",
+    "greaterthan": "numbers above a bound",
+    "greaterthaneq": "numbers from a bound upwards",
+    "integergreaterthan": "integers from a bound upwards",
+    "integerinterval": "integers from one bound to another",
+    "integernonnegative": "non-negative integers",
+    "integerpositive": "positive integers",
+    "interval": "numbers from one bound to another",
+    "lessthan": "numbers below a bound",
+    "lessthaneq": "numbers up to a bound",
+    "multinomial": "non-negative integers with a given sum",
+    "nonnegative": "non-negative numbers",
+    "openinterval": "numbers between two bounds",
+    "positive": "positive numbers",
+    "real": "real numbers",
+    "realvector": "vectors of real numbers",
+    "simplex": "non-negative numbers with sum 1",
+    "softpluspositive": "positive numbers",
+    "unitinterval": "numbers from 0 to 1",
+}
 
 
 def fit(
@@ -56,8 +78,8 @@ def fit(
     columns: Mapping[str, Any] | None = None,
     missing: str = "refuse",
     seed: int = 0,
-    tasks: int = SIMULATED_TASKS,
-    steps: int = SIMULATED_STEPS,
+    tasks: int | None = None,
+    steps: int | None = None,
     out: str | Path | None = None,
     report: Report = silent,
 ) -> Run:
@@ -74,8 +96,8 @@ def fit(
         columns: Table columns that make up one column of the program, `{"X": ["x1", "x2"]}`.
         missing: "refuse" rows where something is missing, or "drop" them.
         seed: Of everything random.
-        tasks: How many tasks to simulate where there are no data.
-        steps: How many steps of each.
+        tasks: How many tasks to simulate where there are no data; by default 20.
+        steps: How many steps of each; by default 10.
         out: Folder in which the run is stored; not stored if None.
         report: Is told how far the work has come.
 
@@ -178,7 +200,8 @@ def check_outcome(program: Program, evidence: Evidence, key: Any) -> None:
             f"row {evidence.rows[rows[0]]}, {evidence.task_name} "
             f"'{evidence.tasks[evidence.task_index[rows[0]]]}': {evidence.outcome_name} = {value} "
             f"is outside the support of {program.outcome.family} "
-            f"({program.outcome.support}){count}: mend the table, or choose another distribution"
+            f"({SUPPORTS.get(program.outcome.support, program.outcome.support)}){count}: mend the "
+            "table, or choose another distribution"
         )
 
 
@@ -249,7 +272,7 @@ def _prepare(
     task: str | None,
     columns: Mapping[str, Any] | None,
     missing: str,
-    sizes: tuple[int, int],
+    sizes: tuple[int | None, int | None],
     key: Any,
 ) -> tuple[Program, Evidence, dict[str, np.ndarray] | None]:
     """Lifts the program on real rows, or on simulated ones if there are none."""
@@ -262,6 +285,11 @@ def _prepare(
         table = inputs = world = None
     signature = read_signature(model, name, groups)
     given: Any = {"settings": settings, "groups": groups, "name": name}
+    if sizes != (None, None) and not (data is None and table is None):
+        why = "there are data" if data is not None else f"{signature.program} brings its own data"
+        raise BadgerError(
+            f"{why}, so nothing is simulated: leave out tasks and steps (--tasks, --steps)"
+        )
     if data is None and table is not None:
         data = table()
     if data is not None:
@@ -275,7 +303,11 @@ def _prepare(
     program = lift(model, inputs=inputs, **given)
     truth = program if world is None else lift(world, inputs=inputs, **given)
     query_key, world_key = jax.random.split(key)
-    queries = from_inputs(signature, inputs, query_key, *sizes)
+    tasks, steps = (
+        default if size is None else size
+        for size, default in zip(sizes, (SIMULATED_TASKS, SIMULATED_STEPS), strict=True)
+    )
+    queries = from_inputs(signature, inputs, query_key, tasks, steps)
     drawn = truth.simulate(world_key, queries)
     evidence = from_arrays(
         signature,
@@ -283,7 +315,7 @@ def _prepare(
         np.asarray(drawn.outcome),
         {name: np.asarray(x) for name, x in queries.task_columns.items()},
     )
-    note = f"simulated {sizes[0]} tasks of {sizes[1]} steps from the program's own prior"
+    note = f"simulated {tasks} tasks of {steps} steps from the program's own prior"
     known = {variable.name for variable in program.variables}
     values = {name: np.asarray(x) for name, x in drawn.values.items() if name in known}
     return program, dataclasses.replace(evidence, notes=(*evidence.notes, note)), values

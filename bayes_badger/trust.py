@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings as python_warnings
 
 import numpy as np
@@ -31,19 +32,32 @@ def doubts(posterior: xr.Dataset) -> list[str]:
     worst, where = _extreme(r_hat, np.nanargmax)
     if worst > R_HAT:
         found.append(
-            f"r_hat of {where} is {worst:.3f}, above {R_HAT}: the chains have not converged to "
-            "one posterior; warm up longer"
+            f"r_hat of {where} is {beyond(worst, R_HAT)}, above {R_HAT}: the chains have not "
+            "converged to one posterior; warm up longer"
         )
     least, where = _extreme(ess, np.nanargmin)
     wanted = ESS_PER_CHAIN * posterior.sizes["chain"]
     if least < wanted:
         found.append(
-            f"{where} has {least:.0f} effective draws, fewer than {wanted}: its numbers are rough; "
-            "draw longer"
+            f"{where} has {math.floor(least)} effective draws, fewer than {wanted}: its numbers "
+            "are rough; draw longer"
         )
     if posterior.sizes["chain"] < 2:
         found.append("one chain alone cannot show that it has converged: use four")
     return found
+
+
+def beyond(value: float, limit: float) -> str:
+    """A value above a limit, with as many digits as it takes to see that it is above.
+
+    Example:
+        >>> beyond(1.0234, 1.01), beyond(1.01004, 1.01)
+        ('1.023', '1.01004')
+    """
+    digits = 3
+    while float(f"{value:.{digits}f}") <= limit < value:
+        digits += 1
+    return f"{value:.{digits}f}"
 
 
 def _extreme(table: xr.Dataset | xr.DataTree, arg: object) -> tuple[float, str]:

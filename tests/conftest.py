@@ -1,7 +1,6 @@
-"""Shared by all tests: array annotations are checked, and compilations are kept."""
+"""Shared by all tests: array annotations are checked. Settings of processes: ../conftest.py."""
 
 import os
-from pathlib import Path
 
 import jax
 import pytest
@@ -9,13 +8,8 @@ from jaxtyping import install_import_hook
 
 install_import_hook("bayes_badger", "beartype.beartype")
 
-# The notebooks in analyses/ take fewer draws: see analyses/README.md.
-os.environ.setdefault("BADGER_SMALL", "1")
-
-CACHE = Path(__file__).parents[1] / ".cache" / "jax"
-jax.config.update(
-    "jax_compilation_cache_dir", os.environ.get("JAX_COMPILATION_CACHE_DIR", str(CACHE))
-)
+# To JAX itself too: a plugin may have imported it before its variables were set.
+jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
@@ -34,7 +28,7 @@ def eight_schools():
 
 @pytest.fixture(scope="session")
 def radon():
-    """A ragged run with columns of tasks, short."""
+    """A ragged run with columns of tasks, short, and by NUTS: it has chains and divergences."""
     import bayes_badger as bb
 
     few = {"inference.draws": 250, "inference.warmup": 300}

@@ -21,9 +21,9 @@ from bayes_badger.cli.app import app
 from bayes_badger.cli.progress import Meter, Pace
 from bayes_badger.cli.screen import Screen
 from bayes_badger.errors import BadgerError
-from bayes_badger.runs import Run, list_runs, write_run
+from bayes_badger.runs import Run, find_run, list_runs, read_run, write_run
 
-FEW = [word for n in ("warmup", "draws") for word in ("--set", f"inference.nuts.{n}=50")]
+FEW = [word for n in ("warmup", "draws") for word in ("--set", f"inference.{n}=50")]
 HOSTILE = ["[red]x[/red]", "a\x1b[31mb\nc", "Ünïcode\u202eevil", "long " * 40, "[/]"]
 HEAVY = ("jax", "numpyro", "arviz", "arviz_stats", "xarray", "pandas", "equinox")
 
@@ -273,10 +273,19 @@ def test_fit_passes_on_what_was_asked(badger, no_fit, tmp_path):
     }
 
 
-def test_sizes_of_nothing_simulated_are_told(badger, monkeypatch, tmp_path):
-    monkeypatch.setattr(fitting, "fit", lambda *args, **kwargs: a_run())
-    _, _, err = badger("fit", "radon", "--tasks", 3, "--out", tmp_path)
-    assert "--tasks and --steps made no difference" in err
+def test_sizes_of_nothing_simulated_are_refused(badger, tmp_path):
+    (tmp_path / "table.csv").write_text("task,toss,heads\na,0,1\na,1,0\n")
+    data = ("--data", tmp_path / "table.csv")
+    for words, why in [
+        (("rats", "--tasks", 6, "--steps", 5), "rats brings its own data"),
+        (("rats", "--steps", 5), "rats brings its own data"),
+        (("coin", "--tasks", 6, *data), "there are data"),
+    ]:
+        code, out, err = badger("fit", *words, "--quiet", "--out", tmp_path / "runs")
+        assert (code, out) == (2, "")
+        assert f"{why}, so nothing is simulated: leave out tasks and steps" in err
+        assert err.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
 
 
 def test_quiet_shows_nothing(badger, no_fit, tmp_path):
@@ -314,6 +323,19 @@ def test_warnings_are_prominent_and_come_with_a_mending_command(badger, monkeypa
         f"  badger fit radon --out {tmp_path} --set inference.nuts.target_accept=0.98 "
         "--set inference.nuts.warmup=280 --set inference.nuts.draws=200"
     )
+
+
+def test_what_was_picked_is_mended(tmp_path):
+    """Every inner loop that auto picks from has draws; only those of the one picked matter."""
+    names = ("exact", "enumerate", "grid", "nuts")
+    tables = {name: {"chains": 4, "draws": 50, "warmup": 70} for name in names}
+    result = {
+        "notes": ["auto picked nuts: it fits (passed over: grid: no)"],
+        "warnings": ["mu has 9 effective draws"],
+    }
+    recipe = {"name": "auto", "inner_loop": {"name": "auto", **tables}}
+    run = a_run(recipe=recipe, result=result)
+    assert list(advice.mending(run)) == ["inference.nuts.draws=200"]
 
 
 def test_next_commands_name_the_folder_and_the_file(tmp_path):
@@ -408,7 +430,7 @@ def test_help_and_version(badger):
     assert "Exit codes" in out
     assert badger("--help")[1].split() == out.split()
     assert re.fullmatch(r"badger \d+\.\d+.*\n", badger("--version")[1])
-    for command in ("fit", "predict", "compare", "show", "runs", "models", "recipes"):
+    for command in ("fit", "predict", "compare", "show", "report", "runs", "models", "recipes"):
         code, out, _ = badger(command, "--help")
         assert code == 0
         assert f"Example: badger {command}" in out
@@ -460,17 +482,42 @@ def test_progress_elsewhere_is_a_line_for_each_stage(capsys):
 
 
 def test_fit_end_to_end(badger, tmp_path):
-    words = ["--out", tmp_path, "--tasks", 3, "--steps", 4, "--seed", 1]
+    words = ["--out", tmp_path, "--tasks", 3, "--steps", 4, "--seed", 1, "--inference", "nuts"]
     code, out, err = badger("fit", "coin", *FEW, *words, "--json")
     found = json.loads(out, parse_constant=lambda x: pytest.fail(x))
     assert code == 0
     assert "sampling (50 draws)" in err
+    assert found["log_evidence"] is None
     assert [row["label"] for row in found["tasks"]] == ["0", "1", "2"]
     assert all(0 < row["truth"] < 1 for row in found["tasks"])
     assert [entry.name for entry in list_runs(tmp_path)] == [found["run"]]
     code, out, _ = badger("show", "last", "--out", tmp_path)
     assert code == 0
     assert "simulated 3 tasks of 4 steps" in out
+
+
+def test_fit_by_what_auto_picks(badger, tmp_path):
+    """Independent draws, and the log evidence, here of coins: in closed form."""
+    words = ["--out", tmp_path, "--tasks", 3, "--steps", 4, "--set", "inference.grid.draws=50"]
+    code, out, err = badger("fit", "coin", *words, "--json")
+    assert code == 0, err
+    found = json.loads(out, parse_constant=lambda x: pytest.fail(x))
+    assert "integrating" in err
+    assert found["notes"][0].startswith("auto picked grid: ")
+    run = read_run(find_run("last", tmp_path))
+    assert not run.tree["sample_stats"].data_vars
+    assert run.posterior.sizes["draw"] == 50
+    h = run.observed_data["heads"].groupby("task").sum().values
+    closed = [beta(1 + x, 5 - x) for x in h]
+    assert found["log_evidence"] == pytest.approx(sum(closed), abs=3 * 1e-4)
+    _, out, _ = badger("show", "last", "--out", tmp_path)
+    assert "200 independent draws" in out
+    assert re.search(rf"log evidence +{found['log_evidence']:.4f} nats, error below", out)
+
+
+def beta(a, b):
+    """Log of the beta function."""
+    return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
 
 
 def predicted(rows=25):
@@ -593,7 +640,9 @@ def test_all_eight_schools_on_a_narrow_terminal(tmp_path):
         "-c",
         "import sys; from bayes_badger.cli import main; sys.exit(main())",
     ]
-    environment = {**os.environ, "COLUMNS": "80", "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    # As a user has it: no folder for compilations is named.
+    own = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
+    environment = {**own, "COLUMNS": "80", "XDG_CACHE_HOME": str(tmp_path / "cache")}
     done = subprocess.run(
         [*command, "fit", "eight_schools"],
         cwd=tmp_path,

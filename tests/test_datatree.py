@@ -43,6 +43,9 @@ def _quiet_and_closed():
 def test_all_groups_in_long_form(run):
     tree, spec = run.tree, run.spec
     assert set(tree.children) == GROUPS
+    # Independent draws have no divergences, nor other statistics of a sampler.
+    assert ("diverging" in tree["sample_stats"]) is not spec["result"]["independent"]
+    assert ("log_evidence" in spec["result"]) is spec["result"]["independent"]
     rows, task = spec["evidence"]["rows"], spec["evidence"]["task_name"]
     outcome = spec["program"]["outcome"]
     for group in ("posterior_predictive", "prior_predictive", "log_likelihood"):

@@ -359,7 +359,7 @@ def test_a_task_column_must_be_constant():
     frame = radon(log_uranium=[1.2, 0.4, 1.4, 0.4, 1.2])
     assert refused(frame, RADON, task="county") == (
         "the table: log_uranium varies within task 'ANOKA' (row 1: 1.2, row 3: 1.4): "
-        "make it a positional column of the program"
+        "mend the table, or, if its rows may differ, make it a positional column of the program"
     )
 
 

@@ -197,7 +197,11 @@ def test_a_learner_goes_on_from_its_state(learners):
 @pytest.mark.parametrize(
     ("program", "row", "message"),
     [
-        (counts, {"exposure": 0.1, "events": -1}, "events = -1 is outside the support of Poisson"),
+        (
+            counts,
+            {"exposure": 0.1, "events": -1},
+            "events = -1 is outside the support of Poisson (non-negative integers): mend the table",
+        ),
         (counts, {"exposure": 0.1, "events": 1.5}, "events = 1.5 is outside the support"),
         (classes, {"x": 0.1, "kind": 3}, "kind = 3 is outside the support of Categorical"),
     ],

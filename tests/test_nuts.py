@@ -46,8 +46,19 @@ def moments(posterior, names):
     return stats
 
 
-def test_eight_schools_against_reference_draws(eight_schools):
-    found = moments(eight_schools.posterior, SCHOOLS)
+@pytest.fixture(scope="module")
+def schools():
+    """The eight schools by NUTS, whatever auto would pick."""
+    return bb.fit("eight_schools", inference="nuts")
+
+
+@pytest.mark.parametrize(
+    ("fitted", "note"), [("schools", "theta whitened"), ("eight_schools", "auto picked grid")]
+)
+def test_eight_schools_against_reference_draws(request, fitted, note):
+    """NUTS, and the README's first command."""
+    run = request.getfixturevalue(fitted)
+    found = moments(run.posterior, SCHOOLS)
     for name, (mean, sd) in SCHOOLS.items():
         mean, sd, own = np.asarray(mean), np.asarray(sd), found[name]
         error = np.hypot(own["mean_error"], sd / np.sqrt(REFERENCE_DRAWS))
@@ -55,8 +66,11 @@ def test_eight_schools_against_reference_draws(eight_schools):
         # The sd of an sd is sd * sqrt((kurtosis - 1) / 4n); tau's tail has a kurtosis near 20.
         error = np.hypot(own["sd_error"], sd * np.sqrt(19 / (4 * REFERENCE_DRAWS)))
         assert (np.abs(own["sd"] - sd) < 5 * error).all(), name
-    assert eight_schools.warnings == []
-    assert any("theta whitened" in note for note in eight_schools.spec["result"]["notes"])
+    assert run.warnings == []
+    assert any(note in told for told in run.spec["result"]["notes"])
+    assert run.spec["result"]["independent"] is (fitted == "eight_schools")
+    assert ("log_evidence" in run.spec["result"]) is (fitted == "eight_schools")
+    assert ("diverging" in run.tree["sample_stats"]) is (fitted == "schools")
 
 
 def test_coin_against_its_beta_posterior():
@@ -65,7 +79,8 @@ def test_coin_against_its_beta_posterior():
         "coin",
         tasks=6,
         steps=9,
-        settings={"a": 2.0, "b": 2.0, "inference.nuts.draws": 500, "inference.nuts.warmup": 300},
+        inference="nuts",
+        settings={"a": 2.0, "b": 2.0, "inference.draws": 500, "inference.warmup": 300},
     )
     heads = run.observed_data["heads"].groupby("task").sum().values
     a, b = 2 + heads, 2 + 9 - heads
@@ -112,20 +127,58 @@ def test_either_parametrisation_has_the_same_posterior(parametrisation):
         assert (np.abs(own["sd"] - sd) < 5 * own["sd_error"]).all()
 
 
+PARAMETERS = "cannot learn parameters (net$params, noise)"
+DISCRETE = "cannot move discrete latents (kind)"
+NO_GRADIENT = "needs a gradient, and level has none"
+TABLE = {"task": [1, 1, 2], "x": [0.1, 0.2, 0.3], "y": [0.3, 0.1, 0.9]}
+
+
+def mixture_of_four(x, y=None):
+    """A discrete latent, and more others than a lattice has dimensions."""
+    with numpyro.plate("task", x.shape[0], dim=-2):
+        kind = numpyro.sample("kind", dist.Bernoulli(0.3))
+        slopes = numpyro.sample("slopes", dist.Normal(0.0, 1.0).expand([4]).to_event(1))
+        with numpyro.plate("step", x.shape[1], dim=-1):
+            mean = kind + jnp.exp(slopes).sum(-1) * x
+            numpyro.sample("y", dist.Normal(mean, 0.5), obs=y)
+
+
+def four_rounded(x, y=None):
+    """No gradient, and more dimensions than a lattice has."""
+    with numpyro.plate("task", x.shape[0], dim=-2):
+        level = numpyro.sample("level", dist.Normal(0.0, 3.0).expand([4]).to_event(1))
+        with numpyro.plate("step", x.shape[1], dim=-1):
+            numpyro.sample("y", dist.Normal(jnp.round(level).sum(-1) + x, 0.5), obs=y)
+
+
 @pytest.mark.parametrize(
-    ("program", "reason"),
+    ("recipe", "program", "reason"),
     [
-        (network, "cannot learn parameters (net$params, noise)"),
-        (mixture, "cannot move discrete latents (kind)"),
-        (rounded, "needs a gradient, and level has none"),
+        ("nuts", network, PARAMETERS),
+        ("nuts", mixture, DISCRETE),
+        ("nuts", rounded, NO_GRADIENT),
+        ("auto", network, PARAMETERS),
+        ("auto", mixture_of_four, DISCRETE),
+        ("auto", four_rounded, NO_GRADIENT),
     ],
 )
-@pytest.mark.parametrize("recipe", ["nuts", "auto"])
-def test_what_nuts_refuses(program, reason, recipe):
-    table = {"task": [1, 1, 2], "x": [0.1, 0.2, 0.3], "y": [0.3, 0.1, 0.9]}
+def test_what_nuts_refuses(recipe, program, reason):
+    """Auto refuses it only where nothing else applies either, and says so of each."""
     with pytest.raises(BadgerError) as error:
-        bb.fit(program, table, inference=recipe)
+        bb.fit(program, TABLE, inference=recipe)
     assert reason in str(error.value)
+    if recipe == "auto":
+        assert "no inner loop applies to" in str(error.value)
+        assert all(f"{name} " in str(error.value) for name in ("exact", "enumerate", "grid"))
+
+
+@pytest.mark.parametrize(("program", "picked"), [(mixture, "enumerate"), (rounded, "grid")])
+def test_what_nuts_refuses_is_left_to_others(program, picked):
+    """Auto says what it picked, and that a reason of NUTS is none of its own."""
+    run = bb.fit(program, TABLE)
+    assert run.spec["result"]["notes"][0].startswith(f"auto picked {picked}: ")
+    assert run.spec["result"]["independent"] is True
+    assert run.warnings == []
 
 
 def test_divergences_are_told():
@@ -211,7 +264,7 @@ def test_density_of_many_rows_is_summed_exactly():
 
 @pytest.mark.slow
 def test_sleepstudy_against_lme4():
-    run = bb.fit("sleepstudy")
+    run = bb.fit("sleepstudy", inference="nuts")
     posterior = run.posterior
     assert abs(float(posterior["intercept"].mean()) - 251.4) < 0.5
     assert abs(float(posterior["slope"].mean()) - 10.47) < 0.1
@@ -221,7 +274,7 @@ def test_sleepstudy_against_lme4():
 @pytest.mark.slow
 def test_radon_against_a_program_in_long_format():
     """No plates, no padding: houses are indexed by county."""
-    run = bb.fit("radon")
+    run = bb.fit("radon", inference="nuts")
     assert run.warnings == []
     table = load_program("radon").optional("evidence")().reset_index()
     labels, county = np.unique(table["county"], return_inverse=True)

@@ -87,10 +87,11 @@ def test_the_readmes_own_program_and_table(tmp_path):
     """The example as a stranger would copy it: two files, and the two commands below them."""
     (tmp_path / "visits.py").write_text(code_blocks("python")[0])
     (tmp_path / "visits.csv").write_text(code_blocks("csv")[0])
-    few = {"inference.nuts.draws": 100, "inference.nuts.warmup": 200}
+    few = {"inference.grid.draws": 100}
     run = bb.fit(
         tmp_path / "visits.py", tmp_path / "visits.csv", task="patient", settings=few, out=tmp_path
     )
+    assert run.spec["result"]["notes"][0].startswith("auto picked grid")
     assert list(run.posterior["patient"].values) == ["ann", "bob", "cid"]
     new = pd.DataFrame({"patient": ["dan"], "exposure": [0.2]})
     tree = bb.predict(bb.load(run.path), new, program=tmp_path / "visits.py")

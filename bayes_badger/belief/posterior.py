@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import equinox as eqx
 import numpy as np
 
@@ -19,6 +21,8 @@ class Posterior(eqx.Module):
         log_evidence: Log p(all outcomes), in nats; None where the inner loop cannot know it.
         log_evidence_error: Its own estimate of the error, in nats.
         log_evidence_by_task: `[task]`, where tasks share nothing; else None.
+        means: Posterior means in the user's own space by quadrature, without Monte Carlo error, of
+            what has one in closed form; None where the inner loop has none.
         independent: Whether the draws are independent, so that there is nothing to converge.
         notes: What was chosen, and why, one sentence each.
         warnings: Why the numbers are not to be trusted, one sentence each; empty when they are.
@@ -29,6 +33,7 @@ class Posterior(eqx.Module):
     log_evidence: float | None = None
     log_evidence_error: float | None = None
     log_evidence_by_task: np.ndarray | None = None
+    means: Mapping[str, np.ndarray] | None = None
     independent: bool = False
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bayes_badger.cli.options import DEFAULT_OUT
-from bayes_badger.cli.summary import part
+from bayes_badger.cli.summary import part, strings
 from bayes_badger.runs.run import Run
 
 # What a warning says, the setting that mends it, and its next value.
@@ -20,6 +20,9 @@ MENDS = (
     ("effective draws", "draws", lambda now: 4 * now),
     ("one chain", "chains", lambda now: 4),
 )
+
+# How auto's note begins; then the name and a colon.
+PICKED = "auto picked "
 
 
 def command(*words: object) -> str:
@@ -75,7 +78,7 @@ def mending(run: Run) -> Iterator[str]:
     said = " ".join(run.warnings)
     told = set()
     for words, name, next_value in MENDS:
-        for prefix, table in _tables(loop):
+        for prefix, table in _tables(loop, _picked(run)):
             now = table.get(name)
             number = isinstance(now, int | float) and not isinstance(now, bool)
             if words in said and number and name not in told:
@@ -83,11 +86,19 @@ def mending(run: Run) -> Iterator[str]:
                 yield f"inference.{prefix}{name}={next_value(now)}"
 
 
-def _tables(loop: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The settings of an inner loop, and those of the ones that it picks from."""
+def _picked(run: Run) -> str | None:
+    """The inner loop that auto picked, by its own note."""
+    for note in strings(part(run.spec, "result").get("notes")):
+        if note.startswith(PICKED):
+            return note.removeprefix(PICKED).partition(":")[0]
+    return None
+
+
+def _tables(loop: Mapping[str, Any], picked: str | None) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The settings of an inner loop, and of the one that it picked, or of all it picks from."""
     yield "", loop
     for name, value in loop.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and picked in (None, name):
             yield f"{name}.", value
 
 

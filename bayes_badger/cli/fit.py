@@ -54,7 +54,7 @@ def fit(
             "--set",
             "-s",
             metavar="KEY=VALUE",
-            help="A setting of the program, or of the recipe: inference.nuts.draws=500. May be "
+            help="A setting of the program, or of the recipe: inference.grid.draws=500. May be "
             "given several times.",
             show_default=False,
         ),
@@ -88,7 +88,7 @@ def fit(
     Shows what was inferred of the lifetime and of the first 16 tasks, and whether the
     numbers are to be trusted. Ctrl-C keeps the draws made so far, if they are at least 100.
 
-    Example: `badger fit radon --set inference.nuts.draws=2000`
+    Example: `badger fit radon --set inference.grid.draws=2000`
     """
     screen = Screen(quiet, as_json)
     parsed = checks.settings_of(settings or [])
@@ -122,8 +122,6 @@ def fit(
     # Not before: it waits for xarray, and --help must not.
     from bayes_badger.cli import fitted
 
-    if sizes and not fitted.is_simulated(run):
-        screen.aside("nothing was simulated, so --tasks and --steps made no difference")
     fitted.answer(screen, run, out, asked)
     if pressed.is_set():
         kept = short_path(run.path)

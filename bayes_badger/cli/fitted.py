@@ -10,11 +10,6 @@ from bayes_badger.cli.screen import Screen, told
 from bayes_badger.runs.run import Run
 
 
-def is_simulated(run: Run) -> bool:
-    """Whether a run's evidence was simulated, so that the truth is known."""
-    return "truth" in run.tree.children
-
-
 def answer(screen: Screen, run: Run, out: Path, asked: Sequence[str]) -> None:
     """Shows a run, and what to do next.
 

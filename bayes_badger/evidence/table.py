@@ -244,6 +244,6 @@ def _by_task(part: Numbers, codes: np.ndarray, tasks: np.ndarray, origin: Origin
             f"{part.name} varies within task {show(tasks[codes[row]])} "
             f"({origin.place(other)}: {show(part.values[other])}, "
             f"{origin.place(row)}: {show(part.values[row])}): "
-            "make it a positional column of the program"
+            "mend the table, or, if its rows may differ, make it a positional column of the program"
         )
     return Numbers(part.name, part.values[first], np.full(len(tasks), part.missing.any()))

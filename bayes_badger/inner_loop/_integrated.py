@@ -22,6 +22,9 @@ from bayes_badger.program import LIFETIME, Program
 
 NAN = "the log evidence is not a number: the program's density is not finite where it should be"
 
+# Nodes of less weight do not count in a mean; how far a straight line may be off, relatively.
+NEGLIGIBLE, STRAIGHT = 1e-13, 1e-7
+
 
 class DrawSettings(BaseModel):
     """How many independent draws to hand on; as chains, for that is what ArviZ takes."""
@@ -65,6 +68,7 @@ def integrate_all(
             variables=program.variables,
         ),
         mixture=mixture_of(nested, outer) if not any(split.lattice) else None,
+        means=None if split.tasks_are_summed else means_of(nested, outer, columns),
         log_evidence=outer.log_evidence,
         log_evidence_error=outer.error,
         log_evidence_by_task=outer.by_task,
@@ -92,6 +96,33 @@ def constrained(
 
     xs = (jnp.asarray(lifetimes), jnp.asarray(tasks), discrete)
     return jax.lax.map(one, xs, batch_size=100)
+
+
+def means_of(nested: Nested, outer: Outer, columns: Any) -> dict[str, np.ndarray]:
+    """Posterior means, node by node; of what moves in a straight line with what is integrated."""
+    share = np.exp(outer.log_weights - outer.log_evidence)
+    total: dict[str, np.ndarray] = {}
+    straight: dict[str, bool] = {}
+    for state, weight in enumerate(share):
+        nodes, weights = np.zeros((1, 0)), np.ones(1)
+        if outer.integrals:
+            nodes, weights = outer.integrals[state].nodes_and_weights()
+        kept = weights > NEGLIGIBLE
+        which = np.full(int(kept.sum()), state)
+        pairs = nested.centred_pairs(which, nodes[kept])
+        found = []
+        with jax.enable_x64(True):
+            for lifetimes, tasks, discrete in pairs:
+                values = constrained(nested.program, lifetimes, tasks, columns, discrete)
+                found.append({name: np.asarray(x, np.float64) for name, x in values.items()})
+        for name in found[0]:
+            centre, up, down = (values[name] for values in found)
+            size = np.abs(up - centre).max(initial=0.0) + 1e-300
+            bent = np.abs(0.5 * (up + down) - centre).max(initial=0.0) / size
+            straight[name] = straight.get(name, True) and bool(bent < STRAIGHT)
+            own = np.tensordot(weights[kept] / weights[kept].sum(), centre, 1)
+            total[name] = total.get(name, 0.0) + weight * own
+    return {name: np.asarray(x) for name, x in total.items() if straight[name]}
 
 
 def mixture_of(nested: Nested, outer: Outer) -> Mixture:

@@ -21,14 +21,17 @@ from bayes_badger.evidence import Evidence
 from bayes_badger.inner_loop import _quadratic as quadratic
 from bayes_badger.inner_loop._density import parts_of
 from bayes_badger.inner_loop._interpolation import draw as draw_interpolated
-from bayes_badger.inner_loop._lattice import Integral, Lattice, integrate, log_standard_normal
+from bayes_badger.inner_loop._lattice import Integral, Lattice, log_standard_normal
 from bayes_badger.inner_loop._quadratic import CELLS, Points, Where
+from bayes_badger.inner_loop._quadrature import integrate
 from bayes_badger.inner_loop._split import Split
 from bayes_badger.inner_loop.protocol import Report
 from bayes_badger.program import LIFETIME, Program
 
 # Integrals over tasks that are held in memory at once, by the dimensions of their lattice.
 AT_ONCE = {0: 100_000, 1: 20_000, 2: 4_000, 3: 1_000}
+# What an integral that was given up counts as an error, in nats.
+GIVEN_UP = 1e3
 # Independence Metropolis: until so few draws were never moved, but within these steps.
 UNMOVED, FEWEST, MOST = 1e-3, 3, 40
 
@@ -80,7 +83,8 @@ class Nested:
         # Lifetimes that are integrated at once; always as many, since each number is compiled.
         self.at_once = int(np.clip(CELLS // cells, 1, 64)) if split.lattice.lifetime else 1
         self.points = 0
-        self.task_error = 0.0
+        self.last: tuple[np.ndarray, np.ndarray, tuple[np.ndarray, list[Integral]]] | None = None
+        self.errors: dict[tuple[float, ...], tuple[float, float]] = {}
 
     # --- the evidence
 
@@ -93,16 +97,30 @@ class Nested:
             values = self._of_lifetimes(which, np.zeros((states, 0)))
             alone = not self.program.select(LIFETIME) and self.split.tasks_are_summed
             by_task = self._by_task(which, np.zeros((1, 0)))[0] if alone else None
-            return Outer(values, self._error_of_tasks(), (), by_task, self.task_error)
+            share = np.exp(values - _logsumexp(values))
+            error, worst = self._error_of_tasks(which, np.zeros((states, 0)), share)
+            return Outer(values, error, (), by_task, worst)
         integrals = tuple(integrate(self._of_lifetimes, states, dims, self.tolerance))
         values = np.array([integral.log_evidence for integral in integrals])
         share = np.exp(values - _logsumexp(values))
-        error = float(share @ [integral.error for integral in integrals])
-        worst = max(error, self.task_error)
-        return Outer(values, error + self._error_of_tasks(), integrals, None, worst)
+        errors = [integral.error for integral in integrals]
+        found = [integral.nodes_and_weights() for integral in integrals]
+        which = np.repeat(np.arange(states), [len(nodes) for nodes, _ in found])
+        weights = np.concatenate([s * w for s, (_, w) in zip(share, found, strict=True)])
+        nodes = np.concatenate([nodes for nodes, _ in found])
+        of_tasks, worst = self._error_of_tasks(which, nodes, weights)
+        own = _expected(share, np.array(errors))
+        return Outer(values, own + of_tasks, integrals, None, max(own, worst))
 
-    def _error_of_tasks(self) -> float:
-        return self.task_error * self.tasks
+    def _error_of_tasks(
+        self, which: np.ndarray, points: np.ndarray, weights: np.ndarray
+    ) -> tuple[float, float]:
+        """What is expected of the tasks' errors under the posterior: their sum, and the largest."""
+        if not self.errors:
+            return 0.0, 0.0
+        known = [self.errors.get(key, (0.0, 0.0)) for key in _keys(which, points)]
+        sums, worst = np.array(known).T
+        return _expected(weights, sums), _expected(weights, worst)
 
     def _of_lifetimes(self, which: np.ndarray, points: np.ndarray) -> np.ndarray:
         """Log likelihood of some points on the lifetime's lattice, all else integrated."""
@@ -159,8 +177,14 @@ class Nested:
         at_once = max(1, AT_ONCE[len(self.split.lattice.task)] // per_point)
         for start in range(0, len(points), at_once):
             some = slice(start, start + at_once)
-            values, _ = self.inner(which[some], points[some])
-            found.append(np.logaddexp.reduce(values, axis=2))
+            values, integrals = self.inner(which[some], points[some])
+            total = np.logaddexp.reduce(values, axis=2)
+            found.append(total)
+            if integrals:
+                own = np.array([x.error for x in integrals]).reshape(values.shape)
+                own = np.where(np.isfinite(own), own, GIVEN_UP) * np.exp(values - total[..., None])
+                errors = zip(own.sum((1, 2)), own.sum(2).max(1), strict=True)
+                self.errors |= dict(zip(_keys(which[some], points[some]), errors, strict=True))
         return np.concatenate(found)
 
     def inner(self, which: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, list[Integral]]:
@@ -170,6 +194,8 @@ class Nested:
             Log evidence, `[point, task, state]`, and the integrals in this order; none where no
             latent of a task needs a lattice.
         """
+        if self.last is not None and all(map(np.array_equal, self.last[:2], (which, points))):
+            return self.last[2]
         states = self.split.n_task_states
         shape = (len(points), self.tasks, states)
         count, dims = int(np.prod(shape)), len(self.split.lattice.task)
@@ -181,10 +207,18 @@ class Nested:
 
         if not dims:
             values = log_likelihood(np.arange(count), np.zeros((count, 0)))
-            return values.reshape(shape), []
+            return self._kept(which, points, values.reshape(shape), [])
         integrals = integrate(log_likelihood, count, dims, self.tolerance)
-        self.task_error = max(self.task_error, *(integral.error for integral in integrals), 0.0)
-        return np.array([x.log_evidence for x in integrals]).reshape(shape), integrals
+        values = np.array([x.log_evidence for x in integrals]).reshape(shape)
+        return self._kept(which, points, values, integrals)
+
+    def _kept(
+        self, which: np.ndarray, points: np.ndarray, values: np.ndarray, integrals: list[Integral]
+    ) -> tuple[np.ndarray, list[Integral]]:
+        """Keeps what is asked for again, where the lifetime needs no lattice."""
+        if not self.split.lattice.lifetime:
+            self.last = which, points, (values, integrals)
+        return values, integrals
 
     def task_integrals(
         self,
@@ -240,7 +274,9 @@ class Nested:
         }
         for i, part in enumerate(self.parts):
             mine = np.flatnonzero(self.part_of[task] == i)
-            size = int(np.clip(CELLS // max(part.mask.shape[1], 1), 64, 8192))
+            most = int(np.clip(CELLS // max(part.mask.shape[1], 1), 64, 8192))
+            # Of two sizes, for each is compiled, and much of a chunk may be padding.
+            size = most if len(mine) > most // 8 else max(most // 16, 16)
             for start in range(0, len(mine), size):
                 chosen = mine[start : start + size]
                 padded = np.resize(chosen, size)
@@ -310,6 +346,28 @@ class Nested:
         self.report("drawing", len(points), len(points))
         lifetimes, tasks = (np.concatenate(x)[: len(points)] for x in zip(*found, strict=True))
         return lifetimes, tasks
+
+    def centred_pairs(
+        self, which: np.ndarray, points: np.ndarray
+    ) -> list[tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]]:
+        """The centres of the Gaussians at some lifetimes, and two points opposite to each other."""
+        discrete, size = _taken(self.split.lifetime_states, which), self.at_once
+        found = []
+        for start in range(0, len(points), size):
+            at = np.minimum(np.arange(start, start + size), len(points) - 1)
+            with jax.enable_x64(True):
+                moved = quadratic.lifetime_centres(
+                    self.program,
+                    jnp.asarray(self._lifetimes(points[at])),
+                    self.parts,
+                    self.split.linear,
+                    {name: jnp.asarray(x[at]) for name, x in discrete.items()},
+                )
+            found.append([np.asarray(x) for x in moved])
+        lifetimes, tasks = (
+            np.concatenate(x, 1)[:, : len(points)] for x in zip(*found, strict=True)
+        )
+        return [(a, z, discrete) for a, z in zip(lifetimes, tasks, strict=True)]
 
     def _tasks(
         self,
@@ -450,6 +508,16 @@ class _Proposal:
 
 def _taken(states: Mapping[str, np.ndarray], which: np.ndarray) -> dict[str, np.ndarray]:
     return {name: x[which] for name, x in states.items()}
+
+
+def _keys(which: np.ndarray, points: np.ndarray) -> list[tuple[float, ...]]:
+    """Lifetimes as keys, whichever way their coordinates were computed."""
+    rows = np.concatenate([which[:, None].astype(float), np.round(points, 8)], 1)
+    return [tuple(row) for row in rows.tolist()]
+
+
+def _expected(weights: np.ndarray, values: np.ndarray) -> float:
+    return float((weights * values).sum())
 
 
 def _logsumexp(x: np.ndarray) -> float:

@@ -249,6 +249,32 @@ def lifetime_draws(
     return jax.vmap(one)((keys, lifetimes, dict(discrete)))
 
 
+@eqx.filter_jit
+def lifetime_centres(
+    program: Program,
+    lifetimes: Array,
+    parts: Sequence[Part],
+    where: Where,
+    discrete: Mapping[str, Array],
+) -> tuple[Array, Array]:
+    """Means at some lifetimes, and the means moved by a step and back: `[3, n, ...]`."""
+    tasks = sum(len(part.tasks) for part in parts)
+
+    def one(xs: tuple[Array, dict[str, Array]]) -> tuple[Array, Array]:
+        lifetime, assignment = xs
+        task = jnp.zeros((tasks, program.task_size))
+        found = arrow(program, lifetime, task, parts, where, assignment)
+        signs = jnp.array([0.0, 1.0, -1.0])
+        a = found.mean + signs[:, None] * jnp.ones(found.mean.shape)
+        z = found.task_mean + signs[:, None, None] * jnp.ones(found.task_mean.shape)
+        spread = jnp.broadcast_to(task, (3, *task.shape))
+        lead = jnp.broadcast_to(lifetime, (3, *lifetime.shape))
+        return placed(lead, where.lifetime, a), placed(spread, where.task, z)
+
+    lead, spread = jax.vmap(one)((lifetimes, dict(discrete)))
+    return jnp.moveaxis(lead, 1, 0), jnp.moveaxis(spread, 1, 0)
+
+
 def drawn(
     key: Array, found: Arrow, lifetime: Array, task: Array, where: Where
 ) -> tuple[Array, Array]:

@@ -269,7 +269,9 @@ def _third_differences(
         values = values[:whole].reshape(*(count + 1,) * 3, -1)
         for s, t, u in itertools.product(range(count), repeat=3):
             corners = values[np.ix_([0, s + 1], [0, t + 1], [0, u + 1])]
-            difference = np.diff(np.diff(np.diff(corners, axis=0), axis=1), axis=2)[0, 0, 0]
+            with np.errstate(invalid="ignore"):
+                # Where the density is zero the difference is no number, and not small either.
+                difference = np.diff(np.diff(np.diff(corners, axis=0), axis=1), axis=2)[0, 0, 0]
             size = np.abs(corners).max((0, 1, 2))
             found[s, t, u] |= not (np.abs(difference) <= ROUNDING * (1 + size)).all()
     return found

@@ -26,7 +26,8 @@ class Settings(BaseModel):
 
     exact: exact_loop.Settings = exact_loop.Settings()
     enumerate: enumerate_loop.Settings = enumerate_loop.Settings()
-    grid: grid_loop.Settings = grid_loop.Settings()
+    # What takes longer than a minute or so is left to the sampler.
+    grid: grid_loop.Settings = grid_loop.Settings(evaluations=1e9)
     nuts: nuts_loop.Settings = nuts_loop.Settings()
 
 

@@ -176,6 +176,8 @@ def _log_ratios(
 def _doubts(log_ratio: np.ndarray) -> tuple[str, ...]:
     from arviz_stats.base import array_stats
 
+    if np.ptp(log_ratio) < SHORT:
+        return ()
     finite = np.where(np.isfinite(log_ratio), log_ratio, log_ratio.min(initial=-1e3) - 100.0)
     k = float(array_stats.psislw(-finite)[1])
     if k <= PARETO_K:

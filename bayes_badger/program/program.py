@@ -313,27 +313,44 @@ class Program(eqx.Module):
     # --- one task, one step
 
     def log_prior(
-        self, u: Float[Array, " size"], task_columns: Mapping[str, Array] | None = None
+        self,
+        u: Float[Array, " size"],
+        task_columns: Mapping[str, Array] | None = None,
+        discrete: Mapping[str, Array] | None = None,
     ) -> Float[Array, ""]:
-        """Log prior of one task's flat vector, in nats: that of N(0, I), plus any factors."""
+        """Log prior of one task's flat vector, in nats: that of N(0, I), plus any factors.
+
+        Args:
+            u: The flat vector.
+            task_columns: Columns of the task, by name, `[...]`.
+            discrete: Values of discrete latents, by name, `[*shape]`; their log prior counts too.
+        """
         columns = {name: x[None, None] for name, x in (task_columns or {}).items()}
         data = self.without_rows(columns, 1)
         lifetime, task = self._split(u)
-        terms = self._priors(self._at(lifetime, task, data).sites, 1)
+        terms = self._priors(self._at(lifetime, task, data, self._of_one(discrete)).sites, 1)
         return terms[0] + terms[1].sum()
 
     def log_likelihood(
-        self, u: Float[Array, " size"], step: Step, state: PyTree = None
+        self,
+        u: Float[Array, " size"],
+        step: Step,
+        state: PyTree = None,
+        discrete: Mapping[str, Array] | None = None,
     ) -> Float[Array, ""]:
         """Log likelihood of one piece of evidence, in nats. jit- and vmap-able."""
-        return self.log_likelihood_and_state(u, step, state)[0]
+        return self.log_likelihood_and_state(u, step, state, discrete)[0]
 
     def log_likelihood_and_state(
-        self, u: Float[Array, " size"], step: Step, state: PyTree = None
+        self,
+        u: Float[Array, " size"],
+        step: Step,
+        state: PyTree = None,
+        discrete: Mapping[str, Array] | None = None,
     ) -> tuple[Float[Array, ""], PyTree]:
         """Log likelihood of one piece of evidence, and the state after it."""
         data = self._data(step, state)
-        walked = self._at(*self._split(u), data)
+        walked = self._at(*self._split(u), data, self._of_one(discrete))
         return self.rows_of(walked, data)[0, 0], walked.state
 
     def score(
@@ -454,6 +471,13 @@ class Program(eqx.Module):
     def _simulated(self, walked: Walk) -> Simulated:
         sites = walked.sites
         return Simulated(self._values(sites), sites[self.outcome.site].value, walked.state)
+
+    def _of_one(self, discrete: Mapping[str, Array] | None) -> dict[str, Array]:
+        """Values of discrete latents of one task, with an axis of tasks where there is one."""
+        return {
+            name: jnp.asarray(x)[None] if self.latent(name).scope == TASK else jnp.asarray(x)
+            for name, x in (discrete or {}).items()
+        }
 
     def _split(self, u: Array) -> tuple[Array, Array]:
         return u[: self.lifetime_size], u[None, self.lifetime_size :]

@@ -12,7 +12,7 @@ from bayes_badger.report.diagnostics import Diagnostics, diagnose
 from bayes_badger.report.section import Block, Bullets, Section, Table
 from bayes_badger.report.text import label, many, number, plain
 from bayes_badger.runs.run import Run
-from bayes_badger.trust import ESS_PER_CHAIN, R_HAT
+from bayes_badger.trust import ESS_PER_CHAIN, R_HAT, beyond
 
 title = "Can it be trusted?"
 
@@ -69,7 +69,9 @@ def doubts(run: Run, found: Diagnostics | None = None) -> list[str]:
         return reasons
     worst, name = _extreme(found, found.r_hat, np.nanargmax)
     if worst > R_HAT and not _said(reasons, "r_hat"):
-        reasons.append(f"r_hat of {name} is {worst:.3f}, above {R_HAT}: the chains disagree")
+        reasons.append(
+            f"r_hat of {name} is {beyond(worst, R_HAT)}, above {R_HAT}: the chains disagree"
+        )
     least, name = _extreme(found, found.bulk, np.nanargmin)
     if least < _wanted(found) and not _said(reasons, "effective draws"):
         reasons.append(f"{name} has {least:.0f} effective draws, fewer than {_wanted(found)}")

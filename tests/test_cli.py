@@ -512,7 +512,7 @@ def test_fit_by_what_auto_picks(badger, tmp_path):
     assert found["log_evidence"] == pytest.approx(sum(closed), abs=3 * 1e-4)
     _, out, _ = badger("show", "last", "--out", tmp_path)
     assert "200 independent draws" in out
-    assert re.search(rf"log evidence +{found['log_evidence']:.4f} nats, error below", out)
+    assert re.search(rf"log evidence +{found['log_evidence']:.4f} nats, error about", out)
 
 
 def beta(a, b):

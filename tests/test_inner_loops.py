@@ -185,10 +185,14 @@ def test_a_lattice_and_a_closed_form_agree(schools):
     both = dataclasses.replace(
         found, linear=Where((), (0,)), lattice=Where((0, 1), ()), names=("mu", "tau")
     )
-    values = [
-        Nested(program, evidence, x, 1e-4, silent).outer().log_evidence for x in (found, both)
-    ]
-    assert values[0] == pytest.approx(values[1], abs=1e-5)
+    assert nested(program, evidence, found) == pytest.approx(
+        nested(program, evidence, both), abs=1e-5
+    )
+
+
+def nested(program, evidence, split):
+    """The log evidence by a split of one's own."""
+    return Nested(program, evidence, split, 1e-4, silent).outer().log_evidence
 
 
 @pytest.mark.slow
@@ -365,3 +369,11 @@ def agree(program, evidence, posterior):
             off = np.abs(both[0][name] - both[1][name])
             allowed = 5 * np.hypot(errors[0][name], errors[1][name])
             assert bool((off <= allowed).all()), (statistic, name)
+
+
+def test_auto_says_which_settings_it_did_not_use(gaussian):
+    from bayes_badger.inner_loop.auto import Settings, make
+
+    auto = make(Settings.model_validate({"nuts": {"draws": 5}, "exact": {"draws": 5}}))
+    notes = auto.infer(*gaussian, jax.random.key(0)).notes
+    assert notes[1] == "settings of nuts were not used"

@@ -169,7 +169,7 @@ def log_evidence(result: Mapping[str, Any]) -> str:
         return ""
     if not isinstance(error, int | float) or error <= 0:
         return f"{value:.4f} nats"
-    return f"{value:.4f} nats, error below {error:.1g} by its own estimate"
+    return f"{value:.4f} nats, error about {error:.1g} by its own estimate"
 
 
 def _program(program: Mapping[str, Any]) -> str:

@@ -16,13 +16,14 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from bayes_badger.evidence import Evidence
 from bayes_badger.inner_loop import _quadratic as quadratic
 from bayes_badger.inner_loop._density import parts_of
 from bayes_badger.inner_loop._interpolation import draw as draw_interpolated
 from bayes_badger.inner_loop._lattice import Integral, Lattice, log_standard_normal
-from bayes_badger.inner_loop._quadratic import CELLS, Points, Where
+from bayes_badger.inner_loop._quadratic import CELLS, Arrow, Points, Where
 from bayes_badger.inner_loop._quadrature import integrate
 from bayes_badger.inner_loop._split import Split
 from bayes_badger.inner_loop.protocol import Report
@@ -81,7 +82,7 @@ class Nested:
             self.part_of[at], self.local[at] = i, np.arange(len(at))
         cells = max(sum(part.mask.size for part in self.parts), 1)
         # Lifetimes that are integrated at once; always as many, since each number is compiled.
-        self.at_once = int(np.clip(CELLS // cells, 1, 64)) if split.lattice.lifetime else 1
+        self.at_once = int(np.clip(CELLS // cells, 1, 64))
         self.points = 0
         self.last: tuple[np.ndarray, np.ndarray, tuple[np.ndarray, list[Integral]]] | None = None
         self.errors: dict[tuple[float, ...], tuple[float, float]] = {}
@@ -131,28 +132,26 @@ class Nested:
         none = Where(self.split.linear.lifetime, ())
         where = none if self.split.tasks_are_summed else self.split.linear
         if not self.split.tasks_are_summed:
-            values = self._chunked(lifetimes, discrete, where)
-            return values - log_standard_normal(points)
+            each = self._arrows(lifetimes, discrete, where)
+            values = [np.asarray(found.log_integral)[:real] for real, _, found in each]
+            return np.concatenate(values) - log_standard_normal(points)
         own = np.array(self._own(lifetimes, discrete))
         return own + self._by_task(which, points).sum(1) - log_standard_normal(points)
 
-    def _chunked(
+    def _arrows(
         self, lifetimes: np.ndarray, discrete: Mapping[str, np.ndarray], where: Where
-    ) -> np.ndarray:
-        """Closed forms at many lifetimes, in chunks of one size: one compilation will do."""
-        size, found = self.at_once, []
-        for start in range(0, len(lifetimes), size):
-            at = np.minimum(np.arange(start, start + size), len(lifetimes) - 1)
+    ) -> Iterator[tuple[int, Array, Arrow]]:
+        """Closed forms at many lifetimes, in chunks of one size: one compilation will do.
+
+        Yields how many of a chunk are real, its lifetimes and their Gaussians.
+        """
+        for start in range(0, len(lifetimes), self.at_once):
+            at = np.minimum(np.arange(start, start + self.at_once), len(lifetimes) - 1)
             with jax.enable_x64(True):
-                values = quadratic.lifetime_integrals(
-                    self.program,
-                    jnp.asarray(lifetimes[at]),
-                    self.parts,
-                    where,
-                    {name: jnp.asarray(x[at]) for name, x in discrete.items()},
-                )
-            found.append(np.asarray(values))
-        return np.concatenate(found)[: len(lifetimes)]
+                some = jnp.asarray(lifetimes[at])
+                given = {name: jnp.asarray(x[at]) for name, x in discrete.items()}
+                found = quadratic.arrows(self.program, some, self.parts, where, given)
+            yield min(self.at_once, len(lifetimes) - start), some, found
 
     def _own(self, lifetimes: np.ndarray, discrete: Mapping[str, np.ndarray]) -> list[float]:
         """Log prior of lifetimes, factors included."""
@@ -328,45 +327,30 @@ class Nested:
         self, points: np.ndarray, discrete: Mapping[str, np.ndarray], chance: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
         """Everything in closed form, at each point of the lifetime's lattice."""
-        size, found = self.at_once, []
-        for start in range(0, len(points), size):
-            at = np.minimum(np.arange(start, start + size), len(points) - 1)
-            self.report("drawing", start, len(points))
+        drawn, done = [], 0
+        for real, some, found in self._arrows(self._lifetimes(points), discrete, self.split.linear):
+            self.report("drawing", done, len(points))
             with jax.enable_x64(True):
-                keys = jax.random.split(jax.random.key(int(chance.integers(2**31))), size)
-                drawn = quadratic.lifetime_draws(
-                    self.program,
-                    keys,
-                    jnp.asarray(self._lifetimes(points[at])),
-                    self.parts,
-                    self.split.linear,
-                    {name: jnp.asarray(x[at]) for name, x in discrete.items()},
+                keys = jax.random.split(jax.random.key(int(chance.integers(2**31))), len(some))
+                both = quadratic.draws_of(
+                    keys, found, some, self.split.linear, self.program.task_size
                 )
-            found.append([np.asarray(x) for x in drawn])
-        self.report("drawing", len(points), len(points))
-        lifetimes, tasks = (np.concatenate(x)[: len(points)] for x in zip(*found, strict=True))
+            drawn.append([np.asarray(x)[:real] for x in both])
+            done += real
+        self.report("drawing", done, done)
+        lifetimes, tasks = (np.concatenate(x) for x in zip(*drawn, strict=True))
         return lifetimes, tasks
 
     def centred_pairs(
         self, which: np.ndarray, points: np.ndarray
     ) -> list[tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]]:
         """The centres of the Gaussians at some lifetimes, and two points opposite to each other."""
-        discrete, size = _taken(self.split.lifetime_states, which), self.at_once
-        found = []
-        for start in range(0, len(points), size):
-            at = np.minimum(np.arange(start, start + size), len(points) - 1)
+        discrete, moved = _taken(self.split.lifetime_states, which), []
+        for real, some, found in self._arrows(self._lifetimes(points), discrete, self.split.linear):
             with jax.enable_x64(True):
-                moved = quadratic.lifetime_centres(
-                    self.program,
-                    jnp.asarray(self._lifetimes(points[at])),
-                    self.parts,
-                    self.split.linear,
-                    {name: jnp.asarray(x[at]) for name, x in discrete.items()},
-                )
-            found.append([np.asarray(x) for x in moved])
-        lifetimes, tasks = (
-            np.concatenate(x, 1)[:, : len(points)] for x in zip(*found, strict=True)
-        )
+                both = quadratic.centres_of(found, some, self.split.linear, self.program.task_size)
+            moved.append([np.asarray(x)[:, :real] for x in both])
+        lifetimes, tasks = (np.concatenate(x, 1) for x in zip(*moved, strict=True))
         return [(a, z, discrete) for a, z in zip(lifetimes, tasks, strict=True)]
 
     def _tasks(

@@ -210,69 +210,50 @@ def inverse_root(precision: Array) -> Array:
 
 
 @eqx.filter_jit
-def lifetime_integrals(
+def arrows(
     program: Program,
     lifetimes: Array,
     parts: Sequence[Part],
     where: Where,
     discrete: Mapping[str, Array],
-) -> Array:
-    """Log of the integral over `where`, at each of some lifetimes `[n, a]`: `[n]`."""
+) -> Arrow:
+    """The Gaussian of the latents at `where`, at each of some lifetimes `[n, a]`.
+
+    The one function of a program's Hessian, for that takes long to compile.
+    """
     tasks = sum(len(part.tasks) for part in parts)
 
-    def one(xs: tuple[Array, dict[str, Array]]) -> Array:
-        lifetime, assignment = xs
+    def one(lifetime: Array, assignment: dict[str, Array]) -> Arrow:
         task = jnp.zeros((tasks, program.task_size))
-        return arrow(program, lifetime, task, parts, where, assignment).log_integral
+        return arrow(program, lifetime, task, parts, where, assignment)
 
-    return jax.vmap(one)((lifetimes, dict(discrete)))
+    return jax.vmap(one)(lifetimes, dict(discrete))
 
 
 @eqx.filter_jit
-def lifetime_draws(
-    program: Program,
-    keys: Key[Array, " n"],
-    lifetimes: Array,
-    parts: Sequence[Part],
-    where: Where,
-    discrete: Mapping[str, Array],
+def draws_of(
+    keys: Key[Array, " n"], found: Arrow, lifetimes: Array, where: Where, task_size: int
 ) -> tuple[Array, Array]:
-    """Draws of what was integrated, one at each lifetime: `[n, a]` and `[n, task, z]`."""
-    tasks = sum(len(part.tasks) for part in parts)
+    """A draw of what was integrated at each lifetime: `[n, a]` and `[n, task, z]`."""
 
-    def one(xs: tuple[Array, Array, dict[str, Array]]) -> tuple[Array, Array]:
-        key, lifetime, assignment = xs
-        task = jnp.zeros((tasks, program.task_size))
-        found = arrow(program, lifetime, task, parts, where, assignment)
+    def one(key: Array, found: Arrow, lifetime: Array) -> tuple[Array, Array]:
+        task = jnp.zeros((found.task_mean.shape[0], task_size))
         return drawn(key, found, lifetime, task, where)
 
-    return jax.vmap(one)((keys, lifetimes, dict(discrete)))
+    return jax.vmap(one)(keys, found, lifetimes)
 
 
 @eqx.filter_jit
-def lifetime_centres(
-    program: Program,
-    lifetimes: Array,
-    parts: Sequence[Part],
-    where: Where,
-    discrete: Mapping[str, Array],
-) -> tuple[Array, Array]:
-    """Means at some lifetimes, and the means moved by a step and back: `[3, n, ...]`."""
-    tasks = sum(len(part.tasks) for part in parts)
+def centres_of(found: Arrow, lifetimes: Array, where: Where, task_size: int) -> tuple[Array, Array]:
+    """Means at each lifetime, and the means moved by a step and back: `[3, n, ...]`."""
 
-    def one(xs: tuple[Array, dict[str, Array]]) -> tuple[Array, Array]:
-        lifetime, assignment = xs
-        task = jnp.zeros((tasks, program.task_size))
-        found = arrow(program, lifetime, task, parts, where, assignment)
-        signs = jnp.array([0.0, 1.0, -1.0])
-        a = found.mean + signs[:, None] * jnp.ones(found.mean.shape)
-        z = found.task_mean + signs[:, None, None] * jnp.ones(found.task_mean.shape)
-        spread = jnp.broadcast_to(task, (3, *task.shape))
-        lead = jnp.broadcast_to(lifetime, (3, *lifetime.shape))
-        return placed(lead, where.lifetime, a), placed(spread, where.task, z)
+    def one(found: Arrow, lifetime: Array, sign: Array) -> tuple[Array, Array]:
+        task = jnp.zeros((found.task_mean.shape[0], task_size))
+        moved = placed(lifetime, where.lifetime, found.mean + sign)
+        return moved, placed(task, where.task, found.task_mean + sign)
 
-    lead, spread = jax.vmap(one)((lifetimes, dict(discrete)))
-    return jnp.moveaxis(lead, 1, 0), jnp.moveaxis(spread, 1, 0)
+    each = jax.vmap(one, in_axes=(0, 0, None))
+    return jax.vmap(each, in_axes=(None, None, 0))(found, lifetimes, jnp.array([0.0, 1.0, -1.0]))
 
 
 def drawn(

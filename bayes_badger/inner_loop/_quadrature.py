@@ -39,7 +39,7 @@ DEPTH = 14.0
 # Width of a cell in standard deviations, and by how much cells shrink until two lattices agree.
 WIDTH, SHRINK = 1.1, 0.7
 # Standard deviation, in cells, below which no more evidence is let in.
-COARSEST = 0.53
+COARSEST = 0.3
 # Shifts of the lattices that must agree, along the diagonal of a cell.
 SHIFTS = (0.0, 0.5, 0.25, 0.75)
 # Perplexity of a Gaussian on cells of one standard deviation: sqrt(2πe).
@@ -47,7 +47,7 @@ GAUSSIAN = 4.1327
 # Rounds of growth after which the mass is taken to be far away; and when all of it is known.
 STRIDES, LONGEST = 15, 60
 # More nodes than this, and the integral is given up; rounds in which it must be found.
-NODES, ROUNDS = 200_000, 60
+NODES, ROUNDS = 600_000, 100
 
 LogLikelihood = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -92,6 +92,9 @@ def integrate(
                 continue
             beta[i] = power
             search[i] = _fitted(lattice, power)
+            if search[i].log_volume > lattice.log_volume:
+                # What small cells were needed for needs them still.
+                search[i] = _seeded(lattice, power, lattice.centre, lattice.cell)
             if beta[i] < 1.0:
                 still.append(i)
             else:

@@ -9,7 +9,7 @@ from jaxtyping import PRNGKeyArray
 from pydantic import BaseModel, ConfigDict
 
 from bayes_badger.belief import Posterior
-from bayes_badger.errors import BadgerError
+from bayes_badger.errors import BadgerError, listed
 from bayes_badger.evidence import Evidence
 from bayes_badger.inner_loop import enumerate as enumerate_loop
 from bayes_badger.inner_loop import exact as exact_loop
@@ -32,9 +32,15 @@ class Settings(BaseModel):
 
 
 class Auto(eqx.Module):
-    """Tries inner loops in order of preference, and takes the first that applies."""
+    """Tries inner loops in order of preference, and takes the first that applies.
+
+    Attributes:
+        candidates: Name, inner loop and merit of each.
+        given: The names of those for which settings were given.
+    """
 
     candidates: tuple[tuple[str, InnerLoop, str], ...]
+    given: tuple[str, ...] = ()
 
     def pick(self, program: Program, evidence: Evidence) -> tuple[str, InnerLoop, str]:
         """The name, the inner loop, and the reason.
@@ -63,22 +69,23 @@ class Auto(eqx.Module):
         self, program: Program, evidence: Evidence, key: PRNGKeyArray, report: Report = silent
     ) -> Posterior:
         """Infers by the inner loop that was picked; the reason is the belief's first note."""
-        _, loop, why = self.pick(program, evidence)
+        name, loop, why = self.pick(program, evidence)
         belief = loop.infer(program, evidence, key, report)
-        return dataclasses.replace(belief, notes=(why, *belief.notes))
+        unused = [other for other in self.given if other != name]
+        told = [f"settings of {listed(unused)} were not used"] if unused else []
+        return dataclasses.replace(belief, notes=(why, *told, *belief.notes))
 
 
 def make(settings: Settings) -> Auto:
     """An inner loop from its validated settings."""
-    return Auto(
+    candidates = (
+        ("exact", exact_loop.make(settings.exact), "closed forms, exact to rounding"),
         (
-            ("exact", exact_loop.make(settings.exact), "closed forms, exact to rounding"),
-            (
-                "enumerate",
-                enumerate_loop.make(settings.enumerate),
-                "sums and closed forms, exact to rounding",
-            ),
-            ("grid", grid_loop.make(settings.grid), "quadrature that knows its own error"),
-            ("nuts", nuts_loop.make(settings.nuts), "exact in the limit, whatever has a gradient"),
-        )
+            "enumerate",
+            enumerate_loop.make(settings.enumerate),
+            "sums and closed forms, exact to rounding",
+        ),
+        ("grid", grid_loop.make(settings.grid), "quadrature that knows its own error"),
+        ("nuts", nuts_loop.make(settings.nuts), "exact in the limit, whatever has a gradient"),
     )
+    return Auto(candidates, tuple(sorted(settings.model_fields_set)))

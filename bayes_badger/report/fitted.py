@@ -122,7 +122,7 @@ def _log_evidence(result: Mapping[str, Any]) -> list[str]:
         return []
     if not _is_number(error) or error == 0:
         return [f"{number(value)} nats"]
-    return [f"{number(value)} nats, standard error {number(error, 3)}"]
+    return [f"{value:.4f} nats, error about {error:.1g} by its own estimate"]
 
 
 def _is_number(value: object) -> TypeGuard[int | float]:

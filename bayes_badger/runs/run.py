@@ -137,13 +137,16 @@ class Run:
             "program": self._part("program").get("name"),
             "recipe": self._part("recipe").get("name"),
             "evidence": _sizes(evidence, self.task_name),
-            "posterior": f"{sizes['chain']} chains of {sizes['draw']} draws"
-            if {"chain", "draw"} <= set(sizes)
-            else None,
+            "posterior": self._drawn(sizes) if {"chain", "draw"} <= set(sizes) else None,
             "seed": self.spec.get("seed"),
             "stored": self.path or "not stored: run.save(folder)",
         }
         return [(label, str(value)) for label, value in facts.items() if value is not None]
+
+    def _drawn(self, sizes: Mapping[Any, int]) -> str:
+        if self._part("result").get("independent") is True:
+            return f"{sizes['chain'] * sizes['draw']} independent draws"
+        return f"{sizes['chain']} chains of {sizes['draw']} draws"
 
     def _table(self) -> tuple[pd.DataFrame | None, str]:
         """A short table and what it leaves out. Showing a run must never fail."""

@@ -124,7 +124,8 @@ def fit(
     log("lifting the program", 1, 1)
     reason = loop.why_not(lifted, evidence)
     if reason is not None:
-        raise BadgerError(f"{lifted.name}: {recipe.name} {reason}")
+        other = "" if recipe.name == "auto" else "; recipe auto takes what applies"
+        raise BadgerError(f"{lifted.name}: {recipe.name} {reason}{other}")
     Labels(lifted, evidence)  # clashes of names are told before the work, not after
     posterior = loop.infer(lifted, evidence, keys[2], log)
     if lifted.left_out:

@@ -16,14 +16,15 @@ RESULTS = Path(__file__).parent / "results"
 def main() -> int:
     """Lists the benchmarks, or runs the one that is named."""
     names = [m.name for m in pkgutil.iter_modules(benchmarks.__path__) if m.name != "__main__"]
-    if len(sys.argv) != 2 or sys.argv[1] not in names:
-        print("usage: uv run python -m benchmarks NAME, one of: " + ", ".join(sorted(names)))
+    if len(sys.argv) < 2 or sys.argv[1] not in names:
+        print("usage: uv run python -m benchmarks NAME [PART ...], NAME one of: ", end="")
+        print(", ".join(sorted(names)))
         return 2
-    name = sys.argv[1]
-    table = importlib.import_module(f"benchmarks.{name}").run()
+    name, *parts = sys.argv[1:]
+    table = importlib.import_module(f"benchmarks.{name}").run(*parts)
     print(table.to_string(index=False, float_format=lambda x: f"{x:.4g}"))
     RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
+    path = RESULTS / f"{'-'.join([name, *parts])}.json"
     path.write_text(json.dumps(table.to_dict(orient="records"), indent=1, default=float))
     print(f"written to {path}")
     return 0

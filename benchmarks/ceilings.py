@@ -11,6 +11,7 @@ project's code, by dense quadrature up to T = 10 and by importance sampling abov
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,9 +82,14 @@ class Found(NamedTuple):
     seconds: float
 
 
-def run() -> pd.DataFrame:
-    """All programs, all T."""
-    return pd.DataFrame([row for name in CEILINGS for row in _rows(name)])
+def run(*programs: str) -> pd.DataFrame:
+    """Some programs, or all; all T. Each row is told as it is done."""
+    rows = []
+    for name in programs or CEILINGS:
+        for row in _rows(name):
+            print(f"{name} T={row['T']}: {row['seconds']:.0f} s", file=sys.stderr, flush=True)
+            rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def _rows(name: str) -> Iterator[dict[str, object]]:

@@ -15,12 +15,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from bayes_badger.belief import Mixture
 from bayes_badger.errors import BadgerError
-from bayes_badger.inner_loop._split import assignments
-from bayes_badger.program import LIFETIME, TASK, Program, Step
+from bayes_badger.inner_loop._split import assignments, count_of
+from bayes_badger.program import LIFETIME, TASK, WHITENED, Program, Step
 
 # How far a density may be from the quadratic that it should be, relative to its own size.
 ROUNDING = 1e-8
@@ -56,6 +56,28 @@ class StepInfo(NamedTuple):
     information_gain: float
 
 
+class StepByStep(eqx.Module):
+    """What an inner loop inherits that can follow evidence exactly, one piece at a time."""
+
+    def init(self, program: Program, key: PRNGKeyArray | None = None) -> FilterState:
+        """The prior, as the state of a filter."""
+        return start(program)
+
+    def step(
+        self, program: Program, state: FilterState, evidence: Step
+    ) -> tuple[FilterState, StepInfo]:
+        """The state after one piece of evidence of the present task, and what it was worth."""
+        return advance(program, state, evidence)
+
+    def new_task(self, program: Program, state: FilterState) -> FilterState:
+        """Forgets the task, and keeps what is believed of the lifetime."""
+        return forget_task(program, state)
+
+    def belief(self, program: Program, state: FilterState) -> Mixture:
+        """The belief about the lifetime and the present task."""
+        return as_mixture(program, state)
+
+
 def start(program: Program) -> FilterState:
     """The prior.
 
@@ -67,10 +89,12 @@ def start(program: Program) -> FilterState:
             f"{program.name} has a state, which depends on its latents: infer it from all evidence "
             "at once"
         )
-    if not program.prior_normal and program.size:
-        names = [x.name for x in program.latents if not x.discrete and x.kind != "whitened"]
-        if names:
-            raise BadgerError(f"{program.name}: '{names[0]}' has no prior-normal coordinate")
+    for latent in program.latents:
+        if not latent.discrete and latent.kind != WHITENED:
+            raise BadgerError(
+                f"{program.name}: '{latent.name}' has no prior-normal coordinate: infer it from "
+                "all evidence at once"
+            )
     if program.discrete and program.signature.task_columns:
         raise BadgerError(
             f"{program.name} has columns of tasks, on which the prior of its discrete latents may "
@@ -82,8 +106,7 @@ def start(program: Program) -> FilterState:
         if isinstance(states, str):
             raise BadgerError(f"{program.name}: {states}")
         found[scope] = states
-    outer = len(next(iter(found[LIFETIME].values()))) if found[LIFETIME] else 1
-    inner = len(next(iter(found[TASK].values()))) if found[TASK] else 1
+    outer, inner = count_of(found[LIFETIME]), count_of(found[TASK])
     count = outer * inner
     discrete = {name: np.repeat(x, inner, 0) for name, x in found[LIFETIME].items()}
     discrete |= {name: np.tile(x, (outer, *(1,) * (x.ndim - 1))) for name, x in found[TASK].items()}

@@ -140,12 +140,12 @@ def mixture_of(nested: Nested, outer: Outer) -> Mixture:
 
 def _arrows(nested: Nested, outer: Outer) -> tuple[Any, Any, Any, dict[str, Any]]:
     """One component for each assignment of the lifetime's discrete latents."""
-    program, where = nested.program, nested.split.linear
+    states = np.arange(nested.split.n_lifetime_states)
+    lifetimes = np.zeros((len(states), nested.program.lifetime_size))
     components = []
-    for state in range(nested.split.n_lifetime_states):
-        assignment = {n: jnp.asarray(x[state]) for n, x in nested.split.lifetime_states.items()}
-        found = _arrow(program, nested.parts, where, assignment, nested.tasks)
-        components.append(quadratic.joint(found))
+    for real, _, found in nested.arrows(lifetimes, nested.split.lifetime_states):
+        each = [jax.tree.map(lambda x, i=i: x[i], found) for i in range(real)]
+        components += [quadratic.joint(one) for one in each]
     loc, scale = (jnp.stack(x, 1) for x in zip(*components, strict=True))
     log_weights = np.broadcast_to(outer.log_weights, loc.shape[:2])
     discrete = {
@@ -153,12 +153,6 @@ def _arrows(nested: Nested, outer: Outer) -> tuple[Any, Any, Any, dict[str, Any]
         for name, x in nested.split.lifetime_states.items()
     }
     return log_weights - outer.log_evidence, loc, scale, discrete
-
-
-@eqx.filter_jit
-def _arrow(program: Program, parts: Any, where: Any, discrete: Any, tasks: int) -> Any:
-    start = jnp.zeros(program.lifetime_size), jnp.zeros((tasks, program.task_size))
-    return quadratic.arrow(program, *start, parts, where, discrete)
 
 
 def _summed(nested: Nested, outer: Outer) -> tuple[Any, Any, Any, dict[str, Any]]:

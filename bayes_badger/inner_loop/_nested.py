@@ -22,8 +22,8 @@ from bayes_badger.evidence import Evidence
 from bayes_badger.inner_loop import _quadratic as quadratic
 from bayes_badger.inner_loop._density import parts_of
 from bayes_badger.inner_loop._interpolation import draw as draw_interpolated
-from bayes_badger.inner_loop._lattice import Integral, Lattice, log_standard_normal
-from bayes_badger.inner_loop._quadratic import CELLS, Arrow, Points, Where
+from bayes_badger.inner_loop._lattice import Integral, Lattice, log_standard_normal, logsumexp
+from bayes_badger.inner_loop._quadratic import CELLS, Arrow, Points
 from bayes_badger.inner_loop._quadrature import integrate
 from bayes_badger.inner_loop._split import Split
 from bayes_badger.inner_loop.protocol import Report
@@ -58,7 +58,7 @@ class Outer:
     @property
     def log_evidence(self) -> float:
         """Of everything, in nats."""
-        return _logsumexp(self.log_weights)
+        return logsumexp(self.log_weights)
 
 
 class Nested:
@@ -98,12 +98,12 @@ class Nested:
             values = self._of_lifetimes(which, np.zeros((states, 0)))
             alone = not self.program.select(LIFETIME) and self.split.tasks_are_summed
             by_task = self._by_task(which, np.zeros((1, 0)))[0] if alone else None
-            share = np.exp(values - _logsumexp(values))
+            share = np.exp(values - logsumexp(values))
             error, worst = self._error_of_tasks(which, np.zeros((states, 0)), share)
             return Outer(values, error, (), by_task, worst)
         integrals = tuple(integrate(self._of_lifetimes, states, dims, self.tolerance))
         values = np.array([integral.log_evidence for integral in integrals])
-        share = np.exp(values - _logsumexp(values))
+        share = np.exp(values - logsumexp(values))
         errors = [integral.error for integral in integrals]
         found = [integral.nodes_and_weights() for integral in integrals]
         which = np.repeat(np.arange(states), [len(nodes) for nodes, _ in found])
@@ -129,17 +129,15 @@ class Nested:
         self.report("integrating", 0, 1, f"{self.points} lifetimes")
         discrete = _taken(self.split.lifetime_states, which)
         lifetimes = self._lifetimes(points)
-        none = Where(self.split.linear.lifetime, ())
-        where = none if self.split.tasks_are_summed else self.split.linear
         if not self.split.tasks_are_summed:
-            each = self._arrows(lifetimes, discrete, where)
+            each = self.arrows(lifetimes, discrete)
             values = [np.asarray(found.log_integral)[:real] for real, _, found in each]
             return np.concatenate(values) - log_standard_normal(points)
         own = np.array(self._own(lifetimes, discrete))
         return own + self._by_task(which, points).sum(1) - log_standard_normal(points)
 
-    def _arrows(
-        self, lifetimes: np.ndarray, discrete: Mapping[str, np.ndarray], where: Where
+    def arrows(
+        self, lifetimes: np.ndarray, discrete: Mapping[str, np.ndarray]
     ) -> Iterator[tuple[int, Array, Arrow]]:
         """Closed forms at many lifetimes, in chunks of one size: one compilation will do.
 
@@ -150,7 +148,7 @@ class Nested:
             with jax.enable_x64(True):
                 some = jnp.asarray(lifetimes[at])
                 given = {name: jnp.asarray(x[at]) for name, x in discrete.items()}
-                found = quadratic.arrows(self.program, some, self.parts, where, given)
+                found = quadratic.arrows(self.program, some, self.parts, self.split.linear, given)
             yield min(self.at_once, len(lifetimes) - start), some, found
 
     def _own(self, lifetimes: np.ndarray, discrete: Mapping[str, np.ndarray]) -> list[float]:
@@ -328,7 +326,7 @@ class Nested:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Everything in closed form, at each point of the lifetime's lattice."""
         drawn, done = [], 0
-        for real, some, found in self._arrows(self._lifetimes(points), discrete, self.split.linear):
+        for real, some, found in self.arrows(self._lifetimes(points), discrete):
             self.report("drawing", done, len(points))
             with jax.enable_x64(True):
                 keys = jax.random.split(jax.random.key(int(chance.integers(2**31))), len(some))
@@ -346,7 +344,7 @@ class Nested:
     ) -> list[tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]]:
         """The centres of the Gaussians at some lifetimes, and two points opposite to each other."""
         discrete, moved = _taken(self.split.lifetime_states, which), []
-        for real, some, found in self._arrows(self._lifetimes(points), discrete, self.split.linear):
+        for real, some, found in self.arrows(self._lifetimes(points), discrete):
             with jax.enable_x64(True):
                 both = quadratic.centres_of(found, some, self.split.linear, self.program.task_size)
             moved.append([np.asarray(x)[:, :real] for x in both])
@@ -379,9 +377,7 @@ class Nested:
             for j in some:
                 proposal = _Proposal(values[j - start], integrals, (j - start) * per_point)
                 mine = members[j]
-                at[mine], states[mine] = self._settled(
-                    which[mine], points[mine], proposal, len(integrals) > 0 or dims == 0, chance
-                )
+                at[mine], states[mine] = self._settled(which[mine], points[mine], proposal, chance)
         self.report("drawing", len(family), len(family))
         tasks = self._completed(which, points, states, at, chance)
         return tasks, states
@@ -391,7 +387,6 @@ class Nested:
         which: np.ndarray,
         points: np.ndarray,
         proposal: _Proposal,
-        move: bool,
         chance: np.random.Generator,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Draws of a proposal, moved by independence Metropolis until they are the posterior's."""
@@ -502,7 +497,3 @@ def _keys(which: np.ndarray, points: np.ndarray) -> list[tuple[float, ...]]:
 
 def _expected(weights: np.ndarray, values: np.ndarray) -> float:
     return float((weights * values).sum())
-
-
-def _logsumexp(x: np.ndarray) -> float:
-    return float(np.logaddexp.reduce(x))

@@ -57,12 +57,12 @@ class Split:
     @property
     def n_lifetime_states(self) -> int:
         """How many assignments the lifetime's discrete latents have."""
-        return _count(self.lifetime_states)
+        return count_of(self.lifetime_states)
 
     @property
     def n_task_states(self) -> int:
         """How many assignments a task's discrete latents have."""
-        return _count(self.task_states)
+        return count_of(self.task_states)
 
     @property
     def tasks_are_summed(self) -> bool:
@@ -218,7 +218,8 @@ def _positions(program: Program) -> dict[str, range]:
     return positions
 
 
-def _count(states: Mapping[str, np.ndarray]) -> int:
+def count_of(states: Mapping[str, np.ndarray]) -> int:
+    """How many assignments there are: one where there is nothing to assign."""
     return len(next(iter(states.values()))) if states else 1
 
 

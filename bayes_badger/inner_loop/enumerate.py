@@ -5,28 +5,21 @@ from __future__ import annotations
 import equinox as eqx
 from jaxtyping import PRNGKeyArray
 
-from bayes_badger.belief import Mixture, Posterior
+from bayes_badger.belief import Posterior
 from bayes_badger.errors import BadgerError, listed
 from bayes_badger.evidence import Evidence
-from bayes_badger.inner_loop._filter import (
-    FilterState,
-    StepInfo,
-    advance,
-    as_mixture,
-    forget_task,
-    start,
-)
+from bayes_badger.inner_loop._filter import StepByStep
 from bayes_badger.inner_loop._integrated import DrawSettings, integrate_all
 from bayes_badger.inner_loop._split import split
 from bayes_badger.inner_loop.protocol import Report, silent
-from bayes_badger.program import Program, Step
+from bayes_badger.program import Program
 
 
 class Settings(DrawSettings):
     """What a recipe may set."""
 
 
-class Enumerate(eqx.Module):
+class Enumerate(StepByStep):
     """The posterior of a program with discrete latents, by adding up all their joint values.
 
     Up to 4,096 joint values in a task, and as many in the lifetime. Continuous latents must be
@@ -57,26 +50,6 @@ class Enumerate(eqx.Module):
         found = split(program, evidence)
         assert not isinstance(found, str)  # noqa: S101 - why_not has seen to it
         return integrate_all(program, evidence, found, self.settings, key, report)
-
-    # --- one piece of evidence at a time
-
-    def init(self, program: Program, key: PRNGKeyArray | None = None) -> FilterState:
-        """The prior, as the state of a filter."""
-        return start(program)
-
-    def step(
-        self, program: Program, state: FilterState, evidence: Step
-    ) -> tuple[FilterState, StepInfo]:
-        """The state after one piece of evidence of the present task, and what it was worth."""
-        return advance(program, state, evidence)
-
-    def new_task(self, program: Program, state: FilterState) -> FilterState:
-        """Forgets the task, and keeps what is believed of the lifetime."""
-        return forget_task(program, state)
-
-    def belief(self, program: Program, state: FilterState) -> Mixture:
-        """The belief about the lifetime and the present task."""
-        return as_mixture(program, state)
 
 
 def make(settings: Settings) -> Enumerate:

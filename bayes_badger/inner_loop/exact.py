@@ -5,28 +5,21 @@ from __future__ import annotations
 import equinox as eqx
 from jaxtyping import PRNGKeyArray
 
-from bayes_badger.belief import Mixture, Posterior
+from bayes_badger.belief import Posterior
 from bayes_badger.errors import BadgerError, listed
 from bayes_badger.evidence import Evidence
-from bayes_badger.inner_loop._filter import (
-    FilterState,
-    StepInfo,
-    advance,
-    as_mixture,
-    forget_task,
-    start,
-)
+from bayes_badger.inner_loop._filter import StepByStep
 from bayes_badger.inner_loop._integrated import DrawSettings, integrate_all
 from bayes_badger.inner_loop._split import split
 from bayes_badger.inner_loop.protocol import Report, silent
-from bayes_badger.program import Program, Step
+from bayes_badger.program import Program
 
 
 class Settings(DrawSettings):
     """What a recipe may set."""
 
 
-class Exact(eqx.Module):
+class Exact(StepByStep):
     """The posterior of a linear-Gaussian program, and its log evidence, to rounding.
 
     Gelman et al. (2013), "Bayesian Data Analysis", ch. 14 and 15: with everything else known,
@@ -59,26 +52,6 @@ class Exact(eqx.Module):
         found = split(program, evidence)
         assert not isinstance(found, str)  # noqa: S101 - why_not has seen to it
         return integrate_all(program, evidence, found, self.settings, key, report)
-
-    # --- one piece of evidence at a time
-
-    def init(self, program: Program, key: PRNGKeyArray | None = None) -> FilterState:
-        """The prior, as the state of a filter."""
-        return start(program)
-
-    def step(
-        self, program: Program, state: FilterState, evidence: Step
-    ) -> tuple[FilterState, StepInfo]:
-        """The state after one piece of evidence of the present task, and what it was worth."""
-        return advance(program, state, evidence)
-
-    def new_task(self, program: Program, state: FilterState) -> FilterState:
-        """Forgets the task, and keeps what is believed of the lifetime."""
-        return forget_task(program, state)
-
-    def belief(self, program: Program, state: FilterState) -> Mixture:
-        """The belief about the lifetime and the present task."""
-        return as_mixture(program, state)
 
 
 def make(settings: Settings) -> Exact:

@@ -12,11 +12,12 @@ from jaxtyping import Array, PRNGKeyArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from bayes_badger.belief import Draws, Mixture, Posterior
+from bayes_badger.errors import BadgerError
 from bayes_badger.evidence import Evidence
 from bayes_badger.evidence.compiled import task_columns_of
 from bayes_badger.inner_loop import _quadratic as quadratic
 from bayes_badger.inner_loop._nested import Nested, Outer
-from bayes_badger.inner_loop._split import Split
+from bayes_badger.inner_loop._split import Split, split
 from bayes_badger.inner_loop.protocol import Report
 from bayes_badger.program import LIFETIME, Program
 
@@ -35,17 +36,29 @@ class DrawSettings(BaseModel):
     draws: int = Field(1000, ge=1)
 
 
+def split_for(name: str, reason: str | None, program: Program, evidence: Evidence) -> Split:
+    """How to integrate.
+
+    Raises:
+        BadgerError: Where there is a reason why the inner loop of that name does not apply.
+    """
+    found = split(program, evidence) if reason is None else reason
+    if isinstance(found, str):
+        raise BadgerError(f"{name} {found}")
+    return found
+
+
 def integrate_all(
     program: Program,
     evidence: Evidence,
-    split: Split,
+    how: Split,
     settings: DrawSettings,
     key: PRNGKeyArray,
     report: Report,
     tolerance: float = 1e-4,
 ) -> Posterior:
     """The posterior by closed forms, sums and lattices, as a split of the latents asks for."""
-    nested = Nested(program, evidence, split, tolerance, report)
+    nested = Nested(program, evidence, how, tolerance, report)
     report("integrating", 0, 1)
     outer = nested.outer()
     report("integrating", 1, 1)
@@ -67,8 +80,8 @@ def integrate_all(
             {},
             variables=program.variables,
         ),
-        mixture=mixture_of(nested, outer) if not any(split.lattice) else None,
-        means=None if split.tasks_are_summed else means_of(nested, outer, columns),
+        mixture=mixture_of(nested, outer) if not any(how.lattice) else None,
+        means=None if how.tasks_are_summed else means_of(nested, outer, columns),
         log_evidence=outer.log_evidence,
         log_evidence_error=outer.error,
         log_evidence_by_task=outer.by_task,
@@ -127,9 +140,9 @@ def means_of(nested: Nested, outer: Outer, columns: Any) -> dict[str, np.ndarray
 
 def mixture_of(nested: Nested, outer: Outer) -> Mixture:
     """The belief about each task as Gaussians, one for each assignment of discrete latents."""
-    program, split = nested.program, nested.split
+    program, how = nested.program, nested.split
     with jax.enable_x64(True):
-        if split.tasks_are_summed:
+        if how.tasks_are_summed:
             log_weights, loc, scale, discrete = _summed(nested, outer)
         else:
             log_weights, loc, scale, discrete = _arrows(nested, outer)
@@ -157,8 +170,8 @@ def _arrows(nested: Nested, outer: Outer) -> tuple[Any, Any, Any, dict[str, Any]
 
 def _summed(nested: Nested, outer: Outer) -> tuple[Any, Any, Any, dict[str, Any]]:
     """One component for each assignment of the lifetime's and of a task's discrete latents."""
-    program, split, r = nested.program, nested.split, len(nested.split.linear.task)
-    states, own = split.n_lifetime_states, split.n_task_states
+    program, how, r = nested.program, nested.split, len(nested.split.linear.task)
+    states, own = how.n_lifetime_states, how.n_task_states
     values, _ = nested.inner(np.arange(states), np.zeros((states, 0)))
     log_share = values - np.logaddexp.reduce(values, axis=2, keepdims=True)
     log_weights = (outer.log_weights - outer.log_evidence)[:, None, None] + log_share
@@ -171,7 +184,7 @@ def _summed(nested: Nested, outer: Outer) -> tuple[Any, Any, Any, dict[str, Any]
         nested.fill_gaussians(*args, *flat)
     lead = (nested.tasks, states * own)
     discrete = {}
-    for scope in (split.lifetime_states, split.task_states):
+    for scope in (how.lifetime_states, how.task_states):
         for name, x in scope.items():
             at = np.repeat(np.arange(states), own)
             at = at if program.latent(name).scope == LIFETIME else np.tile(np.arange(own), states)

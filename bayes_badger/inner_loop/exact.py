@@ -6,10 +6,10 @@ import equinox as eqx
 from jaxtyping import PRNGKeyArray
 
 from bayes_badger.belief import Posterior
-from bayes_badger.errors import BadgerError, listed
+from bayes_badger.errors import listed
 from bayes_badger.evidence import Evidence
 from bayes_badger.inner_loop._filter import StepByStep
-from bayes_badger.inner_loop._integrated import DrawSettings, integrate_all
+from bayes_badger.inner_loop._integrated import DrawSettings, integrate_all, split_for
 from bayes_badger.inner_loop._split import split
 from bayes_badger.inner_loop.protocol import Report, silent
 from bayes_badger.program import Program
@@ -46,11 +46,7 @@ class Exact(StepByStep):
         self, program: Program, evidence: Evidence, key: PRNGKeyArray, report: Report = silent
     ) -> Posterior:
         """The posterior of a whole lifetime, with its density and log evidence."""
-        reason = self.why_not(program, evidence)
-        if reason is not None:
-            raise BadgerError(f"exact {reason}")
-        found = split(program, evidence)
-        assert not isinstance(found, str)  # noqa: S101 - why_not has seen to it
+        found = split_for("exact", self.why_not(program, evidence), program, evidence)
         return integrate_all(program, evidence, found, self.settings, key, report)
 
 

@@ -171,7 +171,7 @@ def ceiling(name: str, program: Program, lifetimes: list[Lifetime]) -> Found:
             log_q.append(_by_mixture(program, posterior, truth))
         else:
             log_evidence.append(by_task)
-            log_q.append(_log_joint(program, evidence, truth) - by_task)
+            log_q.append(log_joint(program, evidence, truth) - by_task)
         for latent in program.select("task"):
             draws = posterior.draws.values[latent.name]
             below = (draws < truth[latent.name]).sum((0, 1))
@@ -188,7 +188,7 @@ def ceiling(name: str, program: Program, lifetimes: list[Lifetime]) -> Found:
     )
 
 
-def _log_joint(program: Program, evidence: Evidence, truth: dict[str, np.ndarray]) -> np.ndarray:
+def log_joint(program: Program, evidence: Evidence, truth: dict[str, np.ndarray]) -> np.ndarray:
     """Log p(true latents, outcomes) of each task, in the user's own space, `[task]`."""
     with jax.enable_x64(True):
         values = {name: jnp.asarray(x, float) for name, x in truth.items()}

@@ -45,6 +45,7 @@ SMALL = {
     "auto": {},
     "enumerate": {"chains": 1, "draws": 100},
     "exact": {"chains": 1, "draws": 100},
+    "experts": {"chains": 1, "draws": 100, "experts": 16},
     "grid": {"chains": 1, "draws": 100},
     "laplace": {"chains": 1, "draws": 100},
     "nuts": {"chains": 1, "draws": 50, "warmup": 50},

@@ -13,6 +13,7 @@ from bayes_badger.errors import BadgerError, listed
 from bayes_badger.evidence import Evidence
 from bayes_badger.inner_loop import enumerate as enumerate_loop
 from bayes_badger.inner_loop import exact as exact_loop
+from bayes_badger.inner_loop import experts as experts_loop
 from bayes_badger.inner_loop import grid as grid_loop
 from bayes_badger.inner_loop import nuts as nuts_loop
 from bayes_badger.inner_loop.protocol import InnerLoop, Report, silent
@@ -26,8 +27,9 @@ class Settings(BaseModel):
 
     exact: exact_loop.Settings = exact_loop.Settings()
     enumerate: enumerate_loop.Settings = enumerate_loop.Settings()
-    # What takes longer than a minute or so is left to the sampler.
+    # What takes longer than a minute or so is left to those that follow.
     grid: grid_loop.Settings = grid_loop.Settings(evaluations=1e9)
+    experts: experts_loop.Settings = experts_loop.Settings()
     nuts: nuts_loop.Settings = nuts_loop.Settings()
 
 
@@ -86,6 +88,11 @@ def make(settings: Settings) -> Auto:
             "sums and closed forms, exact to rounding",
         ),
         ("grid", grid_loop.make(settings.grid), "quadrature that knows its own error"),
+        (
+            "experts",
+            experts_loop.make(settings.experts),
+            "a mixture close to the posterior of each task, and it can be told how close",
+        ),
         ("nuts", nuts_loop.make(settings.nuts), "exact in the limit, whatever has a gradient"),
     )
     return Auto(candidates, tuple(sorted(settings.model_fields_set)))

@@ -78,6 +78,22 @@ def sum_per_row(density: Array, data: Data) -> Float[Array, "task step"]:
     return density.sum(tuple(range(density.ndim - 2))).reshape(data.tasks, data.steps)
 
 
+def per_row(
+    theta: Array, information: Array, data: Data
+) -> tuple[Float[Array, "step p"], Float[Array, "step p p"]]:
+    """Parameters `[..., 1, step, p]` and their information, of one task: one block per step."""
+    p = theta.shape[-1]
+    theta = jnp.broadcast_to(theta, (*theta.shape[:-3], 1, data.steps, p))
+    rows = jnp.moveaxis(theta, -2, 0).reshape(data.steps, -1, p)
+    information = jnp.broadcast_to(information, (*theta.shape, p))
+    blocks = jnp.moveaxis(information, -3, 0).reshape(data.steps, -1, p, p)
+    n = rows.shape[1]
+    if n == 1:
+        return rows[:, 0], blocks[:, 0]
+    full = jnp.eye(n, dtype=blocks.dtype)[:, None, :, None] * blocks[:, :, :, None, :]
+    return rows.reshape(data.steps, n * p), full.reshape(data.steps, n * p, n * p)
+
+
 def later_steps(columns: Mapping[str, Array]) -> dict[str, Array]:
     """The steps after the first, their axis in front, to be scanned over."""
     return {name: jnp.moveaxis(x[:, 1:], 1, 0) for name, x in columns.items()}

@@ -26,6 +26,7 @@ from bayes_badger.program.parts import (
     Terms,
     later_steps,
     one_step_of,
+    per_row,
     shaped_like,
     sum_per_row,
     sum_per_task,
@@ -117,6 +118,12 @@ class Program(eqx.Module):
     def discrete(self) -> tuple[Latent, ...]:
         """The discrete latents: they have no coordinate."""
         return tuple(latent for latent in self.latents if latent.discrete)
+
+    @property
+    def factors(self) -> tuple[str, ...]:
+        """Its factors, and what it observes beside the outcome: terms of the prior."""
+        sites = self._walk(self.example).sites.items()
+        return tuple(name for name, site in sites if site.kind in ("factor", "observed"))
 
     @property
     def prior_normal(self) -> bool:
@@ -369,8 +376,9 @@ class Program(eqx.Module):
         """
         if self.information == EXPECTED:
             data = self._data(step, state)
-            jacobian = jax.jacfwd(lambda u: self._known(u, data)[0])(u)
-            return jnp.einsum("npi,npq,nqj->ij", jacobian, self._known(u, data)[1], jacobian)
+            jacobian = jax.jacfwd(lambda u: self.outcome_parameters(u, data)[0])(u)
+            information = self.outcome_parameters(u, data)[1]
+            return jnp.einsum("tpi,tpq,tqj->ij", jacobian, information, jacobian)
         return nearest_psd(-jax.hessian(self.log_likelihood)(u, step, state))
 
     def stein_score_and_fisher(
@@ -385,6 +393,33 @@ class Program(eqx.Module):
             lambda u: self.log_likelihood(u, step, state), u, scale_tril
         )
         return score, nearest_psd(-hessian)
+
+    # --- one task, all its steps
+
+    def rows_and_factors(
+        self, u: Float[Array, " size"], data: Data
+    ) -> tuple[Float[Array, " step"], Float[Array, ""]]:
+        """Log likelihood of each row of one task, `data` of `[1, step, ...]`, and of its factors.
+
+        Where the program is prior-normal, the log density of u is the sum of both, plus that of
+        N(0, I).
+        """
+        walked = self._at(*self._split(u), data)
+        factors = [site for site in walked.sites.values() if site.kind in ("factor", "observed")]
+        total = sum((jnp.sum(site.log_prob) for site in factors), jnp.zeros(()))
+        return self.rows_of(walked, data)[0], total
+
+    def outcome_parameters(
+        self, u: Float[Array, " size"], data: Data
+    ) -> tuple[Float[Array, "step p"], Float[Array, "step p p"]]:
+        """The parameters of each outcome's family, and the information of an outcome about them.
+
+        Only where `information` is "expected". The entries of a vector outcome stand in a row.
+        """
+        known = outcome_information(self._at(*self._split(u), data).sites[self.outcome.site].fn)
+        if known is None:
+            raise ValueError(f"{self.outcome.family} has no information in closed form")
+        return per_row(*known, data)
 
     # --- within
 
@@ -488,12 +523,3 @@ class Program(eqx.Module):
 
         outcome = None if step.outcome is None else jnp.asarray(step.outcome)[None, None]
         return Data(lead(step.columns), lead(step.task_columns), outcome, state)
-
-    def _known(self, u: Array, data: Data) -> tuple[Array, Array]:
-        """The parameters of one outcome's family, `[n, p]`, and their information, `[n, p, p]`."""
-        known = outcome_information(self._at(*self._split(u), data).sites[self.outcome.site].fn)
-        if known is None:
-            raise ValueError(f"{self.outcome.family} has no information in closed form")
-        theta, information = known
-        size = theta.shape[-1]
-        return theta.reshape(-1, size), information.reshape(-1, size, size)

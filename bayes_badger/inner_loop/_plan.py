@@ -1,0 +1,142 @@
+"""What is settled once for a program and its evidence, before any outcome is looked at.
+
+Along which few directions of u the program is far from linear-Gaussian: there, and only there, the
+experts split the prior among themselves. And how an expert's predictive is to be integrated.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from bayes_badger.inner_loop._climb import expand
+from bayes_badger.inner_loop._points import centres, cloud
+from bayes_badger.inner_loop._predictive import CLOUD, LINE, NORMAL, SCALED_NORMAL
+from bayes_badger.inner_loop._society import Society
+from bayes_badger.program import Data, Program
+from bayes_badger.program.program import EXPECTED
+
+# At most so many directions are split; those of less than a share of the most bent one are not.
+MOST, SHARE = 3, 0.05
+# Information that changes by less than this, relatively, over half a standard deviation stays.
+STRAIGHT = 1e-4
+# Points of the prior and rows of evidence at which that is looked at, and how far apart.
+POINTS, ROWS, APART = 8, 64, 0.5
+
+
+class Plan(NamedTuple):
+    """How experts start, and how they predict.
+
+    Attributes:
+        directions: Orthonormal, most nonlinear first, `[u, r]`; r = 0 where all is linear-Gaussian.
+        predictive: How to integrate a predictive.
+    """
+
+    directions: np.ndarray
+    predictive: str
+
+    @property
+    def straight(self) -> bool:
+        """Whether one Gaussian is the posterior, so that one expert is as good as many."""
+        return self.directions.shape[1] == 0
+
+
+def make_plan(program: Program, data: Data) -> Plan:
+    """Looks at some rows as if they were of one task.
+
+    Args:
+        program: The program.
+        data: Rows, `[1, row, ...]`, with outcomes, which matter only where a family's information
+            has no closed form.
+    """
+    base = jnp.asarray(cloud(POINTS, program.size), jnp.float32)
+    found = _bends(program, base, data)
+    bends, size, sloped = np.asarray(found[0], float), float(found[1]), bool(found[2])
+    directions = np.zeros((program.size, 0))
+    if size > 0 and np.isfinite(bends).all():
+        values, vectors = np.linalg.eigh(bends)
+        relative = np.sqrt(np.maximum(values, 0.0) / size)[::-1]
+        kept = (relative > STRAIGHT) & (relative > SHARE * relative[0])
+        directions = vectors[:, ::-1][:, :MOST][:, kept[:MOST]]
+    return Plan(directions, _predictive(program, sloped))
+
+
+def _predictive(program: Program, sloped: bool) -> str:
+    if program.information != EXPECTED:
+        return CLOUD
+    if program.outcome.family == "Normal" and program.outcome.shape == ():
+        return SCALED_NORMAL if sloped else NORMAL
+    return LINE if _parameters(program) == 1 else CLOUD
+
+
+def _parameters(program: Program) -> int:
+    """Of one outcome's family."""
+    example = program.example.task(slice(0, 1)).step(slice(0, 1))
+    u = jnp.zeros(program.size)
+    return jax.eval_shape(lambda u: program.outcome_parameters(u, example)[0], u).shape[-1]
+
+
+@eqx.filter_jit
+def _bends(program: Program, base: Array, data: Data) -> tuple[Array, Array, Array]:
+    """How the information changes along each pair of directions, its size, and a scale's slope."""
+    size = program.size
+    root, mask = APART * jnp.eye(size), jnp.ones(data.steps, bool)
+
+    def information(u: Array) -> Array:
+        found = expand(program, u, root, data, mask).information
+        return jnp.where(jnp.isfinite(found), found, 0.0)
+
+    def one(u: Array) -> tuple[Array, Array]:
+        moves = APART * jnp.concatenate([jnp.eye(size), -jnp.eye(size)])
+        moved = jax.lax.map(lambda move: information(u + move), moves, batch_size=16)
+        change = (moved[:size] - moved[size:]).reshape(size, -1)
+        return change @ change.T, (moved**2).sum((1, 2)).mean()
+
+    change, total = jax.lax.map(one, base)
+    sloped = jnp.zeros((), bool)
+    if program.information == EXPECTED:
+        slopes = jax.jacfwd(lambda u: program.outcome_parameters(u, data)[0][:, -1])
+        sloped = jax.lax.map(lambda u: (slopes(u) != 0).any(), base).any()
+    return change.sum(0) / len(base), total.mean(), sloped
+
+
+def prior_society(plan: Plan, experts: int, size: int, width: int) -> Society:
+    """The prior, split among experts so that mean and covariance are exactly those of N(0, I).
+
+    Along each of r directions all have the share K^(-1/r) of the prior's variance, and their
+    centres the rest; across them all are the prior.
+    """
+    split = plan.directions.shape[1]
+    mean, covariance = np.zeros((experts, size)), np.eye(size)
+    if split and experts > split:
+        variance = experts ** (-1.0 / split)
+        points = centres(experts, split, float(np.sqrt(1 - variance)))
+        mean = points @ plan.directions.T
+        covariance = covariance - (1 - variance) * plan.directions @ plan.directions.T
+    root = np.broadcast_to(np.linalg.cholesky(covariance), (experts, size, size))
+    return Society(
+        jnp.full(experts, -np.log(experts), jnp.float32),
+        jnp.asarray(mean, jnp.float32),
+        jnp.asarray(root, jnp.float32),
+        jnp.zeros((experts, size, width)),
+    )
+
+
+def rows_to_look_at(data: Data, mask: np.ndarray) -> Data:
+    """Some rows of all tasks, as if they were of one; columns of tasks those of the first."""
+    real = np.flatnonzero(mask)
+    some = real[np.linspace(0, len(real) - 1, min(ROWS, len(real))).astype(int)]
+
+    def chosen(x: Array) -> Array:
+        return x.reshape(-1, *x.shape[2:])[some][None]
+
+    return Data(
+        {name: chosen(x) for name, x in data.columns.items()},
+        {name: x[:1] for name, x in data.task_columns.items()},
+        None if data.outcome is None else chosen(data.outcome),
+    )

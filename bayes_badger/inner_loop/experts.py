@@ -1,0 +1,321 @@
+"""A society of identical experts: many Gaussians, each a hypothesis of what a task is.
+
+Experts split the prior where the program is nonlinear, climb from there into the evidence, are
+weighed, split, merged and re-born by importance refits, and so become a mixture close to the
+posterior: with several answers where there are several, bent where it is bent. One at a time, or
+all evidence at once. They share one policy, which here is the identity: all is right before
+anything is learned.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray
+from pydantic import Field
+
+from bayes_badger.belief import Draws, Mixture, Posterior
+from bayes_badger.errors import BadgerError, listed
+from bayes_badger.evidence import Evidence
+from bayes_badger.evidence.compiled import data_of, task_columns_of
+from bayes_badger.inner_loop._integrated import DrawSettings, constrained, in_chains
+from bayes_badger.inner_loop._offline import Effort, take_in
+from bayes_badger.inner_loop._plan import Plan, make_plan, prior_society, rows_to_look_at
+from bayes_badger.inner_loop._policy import Policy, Untaught
+from bayes_badger.inner_loop._portions import padded, portions
+from bayes_badger.inner_loop._society import Society, alive, as_mixture
+from bayes_badger.inner_loop._split import unfit
+from bayes_badger.inner_loop._stream import StepInfo, assimilate, through
+from bayes_badger.inner_loop.protocol import Report, silent
+from bayes_badger.program import LIFETIME, WHITENED, Data, Program, Step
+
+# Tasks of one dispatch; more of them would show less progress.
+CHUNK = 32
+
+
+class Settings(DrawSettings):
+    """What a recipe may set."""
+
+    experts: int = Field(64, ge=1, le=65536)
+    sweeps: int = Field(8, ge=0, description="0: one pass of a filter, row by row")
+    refits: int = Field(5, ge=0)
+    points: int = Field(32, ge=4, multiple_of=2, description="of each expert, in a refit")
+
+
+class ExpertState(eqx.Module):
+    """The belief about the present task.
+
+    Attributes:
+        society: The experts.
+        steps: Pieces of evidence of this task so far.
+        prior: The experts before any.
+        predictive: How an expert's predictive is integrated.
+    """
+
+    society: Society
+    steps: Array
+    prior: Society
+    predictive: str = eqx.field(static=True)
+
+
+class Inferred(NamedTuple):
+    """What the experts found of all tasks, `[task, ...]`."""
+
+    society: Society
+    log_evidence: Any
+    divergence: Any
+    ess: Any
+    sweeps: Any
+
+
+class Experts(eqx.Module):
+    """Amortised posterior inference by K experts.
+
+    Attributes:
+        settings: What a recipe may set.
+        policy: How a belief is revised, where that is left open.
+    """
+
+    settings: Settings = eqx.field(static=True)
+    policy: Policy = eqx.field(default_factory=Untaught)
+
+    def why_not(self, program: Program, evidence: Evidence) -> str | None:
+        """Why it does not apply; None where it does."""
+        reason = unfit(program, evidence) or _unfit(program)
+        if reason is None and not self.settings.sweeps:
+            reason = _unfit_for_a_pass(program)
+        if reason is None and program.lifetime_size and evidence.n_tasks > 1:
+            names = listed(latent.name for latent in program.select(LIFETIME))
+            reason = f"cannot yet carry what tasks share ({names}) from one to the next"
+        return reason
+
+    def infer(
+        self, program: Program, evidence: Evidence, key: PRNGKeyArray, report: Report = silent
+    ) -> Posterior:
+        """The belief about each task, as a mixture of its experts, and draws from it."""
+        reason = self.why_not(program, evidence)
+        if reason is not None:
+            raise BadgerError(f"experts {reason}")
+        keys = jax.random.split(key)
+        found = self.societies(program, evidence, keys[0], report)
+        mixture = as_mixture(found.society, program.latents)
+        settings = self.settings
+        values = drawn(program, evidence, mixture, keys[1], (settings.chains, settings.draws))
+        total = found.log_evidence.sum()
+        error = np.sqrt(np.sum(1.0 / np.maximum(found.ess, 1.0)))
+        return Posterior(
+            Draws(values, {}, variables=program.variables),
+            mixture=mixture,
+            log_evidence=float(total),
+            log_evidence_error=float(error),
+            log_evidence_by_task=found.log_evidence,
+            independent=True,
+            notes=(self._told(found),),
+        )
+
+    def societies(
+        self, program: Program, evidence: Evidence, key: PRNGKeyArray, report: Report = silent
+    ) -> Inferred:
+        """The experts of every task, without draws; tasks are independent of each other."""
+        plan = self.plan(program, evidence)
+        order = np.argsort(evidence.lengths, kind="stable")
+        size = min(CHUNK, 1 << int(np.ceil(np.log2(max(len(order), 1)))))
+        chunks = [order[i : i + size] for i in range(0, len(order), size)]
+        keys = jax.random.split(key, len(chunks))
+
+        def work(i: int) -> Inferred:
+            block = evidence.select(chunks[i]).padded()
+            data, mask = padded(data_of(block), block.mask, size)
+            found = self._of_chunk(program, plan, data, mask, keys[i])
+            kept = jax.tree.map(lambda x: np.asarray(x)[: len(chunks[i])], found)
+            return Inferred(*kept)
+
+        done: list[Inferred] = []
+        report("experts", 0, len(order))
+        # XLA leaves the interpreter while it computes, so that threads share the work.
+        with ThreadPoolExecutor(min(len(chunks), os.cpu_count() or 1)) as pool:
+            try:
+                for found in pool.map(work, range(len(chunks))):
+                    done.append(found)
+                    report("experts", sum(len(x.ess) for x in done), len(order))
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+        back = np.argsort(np.concatenate(chunks), kind="stable")
+        joined = jax.tree.map(lambda *xs: np.concatenate(xs)[back], *done)
+        society = jax.tree.map(jnp.asarray, joined.society)
+        return joined._replace(society=society)
+
+    def init(self, program: Program, key: PRNGKeyArray | None = None) -> ExpertState:
+        """The prior, split among the experts.
+
+        Raises:
+            BadgerError: Where the program cannot be followed.
+        """
+        reason = _unfit(program) or _unfit_for_a_pass(program)
+        if reason is not None:
+            raise BadgerError(f"{program.name}: experts {reason}")
+        example = program.example
+        if example.outcome is None:
+            drawn = program.simulate(jax.random.key(0), example).outcome
+            example = example._replace(outcome=drawn)
+        plan = make_plan(program, example)
+        prior = prior_society(plan, self.settings.experts, program.size, self.policy.width)
+        return ExpertState(prior, jnp.zeros((), int), prior, plan.predictive)
+
+    def step(
+        self, program: Program, state: ExpertState, evidence: Step
+    ) -> tuple[ExpertState, StepInfo]:
+        """One piece of evidence of the present task; memory does not grow. jit- and vmap-able."""
+        society, info = _one_step(program, state.predictive, self.policy, state.society, evidence)
+        return ExpertState(society, state.steps + 1, state.prior, state.predictive), info
+
+    def new_task(self, program: Program, state: ExpertState) -> ExpertState:
+        """Forgets the task.
+
+        Raises:
+            BadgerError: Where tasks share latents, which it cannot yet carry on.
+        """
+        if program.lifetime_size:
+            names = listed(latent.name for latent in program.select(LIFETIME))
+            raise BadgerError(
+                f"{program.name}: experts cannot yet carry what tasks share ({names}) from one to "
+                "the next"
+            )
+        return ExpertState(state.prior, jnp.zeros((), int), state.prior, state.predictive)
+
+    def belief(self, program: Program, state: ExpertState) -> Mixture:
+        """The belief about the present task."""
+        return as_mixture(state.society, program.latents)
+
+    def plan(self, program: Program, evidence: Evidence) -> Plan:
+        """What is settled before any outcome is looked at."""
+        if not evidence.n_rows:
+            return Plan(np.zeros((program.size, 0)), "cloud")
+        some = np.flatnonzero(evidence.lengths)[:256]
+        block = evidence.select(some).padded()
+        return make_plan(program, rows_to_look_at(data_of(block), block.mask))
+
+    def _of_chunk(
+        self, program: Program, plan: Plan, data: Data, mask: np.ndarray, key: PRNGKeyArray
+    ) -> Inferred:
+        settings, tasks = self.settings, len(mask)
+        start = prior_society(plan, settings.experts, program.size, self.policy.width)
+        society = jax.tree.map(lambda x: jnp.broadcast_to(x, (tasks, *x.shape)), start)
+        if not settings.sweeps:
+            society, infos = through(
+                program, plan.predictive, self.policy, society, data, jnp.asarray(mask)
+            )
+            unknown = np.full(tasks, np.nan)
+            scores = infos.log_score.sum(1)
+            return Inferred(society, scores, unknown, unknown, np.zeros(tasks, int))
+        steps = list(portions(data, mask))
+        for i, portion in enumerate(steps):
+            last = i == len(steps) - 1
+            refits = settings.refits if last else min(2, settings.refits)
+            found = take_in(
+                program,
+                self.policy,
+                society,
+                portion,
+                jax.random.split(jax.random.fold_in(key, i), tasks),
+                Effort(settings.sweeps, refits, settings.points),
+                i == 0,
+                plan.straight,
+                1 if jax.default_backend() == "cpu" else tasks,
+            )
+            society = found.society
+        check = found.check
+        return Inferred(society, check.log_evidence, check.divergence, check.ess, found.sweeps)
+
+    def _told(self, found: Inferred) -> str:
+        settings = self.settings
+        living = np.asarray(jax.vmap(alive)(found.society.log_weights)).sum(1)
+        who = f"{settings.experts} experts for each task, of which {_range(living)} live"
+        if not settings.sweeps:
+            return f"{who}; one pass of a filter over the rows in their order"
+        return f"{who}; {_range(found.sweeps)} sweeps, {settings.refits} importance refits"
+
+
+@eqx.filter_jit
+def _one_step(
+    program: Program, predictive: str, policy: Policy, society: Society, evidence: Step
+) -> tuple[Society, StepInfo]:
+    def lead(columns: Mapping[str, Any]) -> dict[str, Array]:
+        return {name: jnp.asarray(x)[None, None] for name, x in columns.items()}
+
+    row = Data(
+        lead(evidence.columns),
+        lead(evidence.task_columns),
+        jnp.asarray(evidence.outcome)[None, None],
+    )
+    return assimilate(program, predictive, policy, society, row, jnp.ones((), bool))
+
+
+def _range(counts: np.ndarray) -> str:
+    """The middle of some counts, and their ends.
+
+    Example:
+        >>> _range(np.array([3, 3])), _range(np.array([1, 2, 8]))
+        ('3', '2 (1 to 8)')
+    """
+    low, middle, high = (int(x) for x in np.quantile(counts, (0, 0.5, 1)))
+    return str(low) if low == high else f"{middle} ({low} to {high})"
+
+
+def _unfit(program: Program) -> str | None:
+    if program.discrete:
+        names = listed(latent.name for latent in program.discrete)
+        return f"cannot yet hold discrete latents ({names})"
+    if program.signature.stateful:
+        return "cannot yet follow a program with a state"
+    other = [latent.name for latent in program.latents if latent.kind != WHITENED]
+    if other:
+        return f"needs prior-normal coordinates, and {listed(other)} has none"
+    return None
+
+
+def _unfit_for_a_pass(program: Program) -> str | None:
+    if program.factors:
+        return f"cannot take in factors ({listed(program.factors)}) row by row: sweep instead"
+    return None
+
+
+def drawn(
+    program: Program,
+    evidence: Evidence,
+    mixture: Mixture,
+    key: PRNGKeyArray,
+    shape: tuple[int, int],
+) -> dict[str, np.ndarray]:
+    """Independent draws of all tasks' latents in the user's own space, `[chain, draw, ...]`."""
+    keys = jax.random.split(key, evidence.n_tasks)
+    u = _sampled(mixture, keys, shape[0] * shape[1])
+    return in_user_space(program, evidence, np.asarray(u), shape)
+
+
+@eqx.filter_jit
+def _sampled(mixture: Mixture, keys: PRNGKeyArray, n: int) -> Array:
+    return eqx.filter_vmap(lambda one, key: one.sample(key, (n,))[0])(mixture, keys)
+
+
+def in_user_space(
+    program: Program, evidence: Evidence, u: np.ndarray, shape: tuple[int, int]
+) -> dict[str, np.ndarray]:
+    """Draws of the flat vectors, `[task, draw, u]`, as latents and deterministics."""
+    k = program.lifetime_size
+    lifetimes, tasks = u[0, :, :k], np.swapaxes(u[:, :, k:], 0, 1)
+    values = constrained(program, lifetimes, tasks, task_columns_of(evidence), {})
+    return {name: in_chains(x, shape) for name, x in values.items()}
+
+
+def make(settings: Settings) -> Experts:
+    """An inner loop from its validated settings."""
+    return Experts(settings)

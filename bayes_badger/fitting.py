@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import xarray as xr
 
 from bayes_badger import shelves
 from bayes_badger.belief import Posterior
@@ -37,7 +38,7 @@ from bayes_badger.program import (
 )
 from bayes_badger.recipe import Recipe, load_recipe
 from bayes_badger.runs import Run
-from bayes_badger.trust import doubts
+from bayes_badger.trust import HOW, doubts, judged
 
 RECIPE_PREFIX = "inference."
 PACKAGES = ("bayes-badger", "jax", "numpyro", "arviz", "equinox", "xarray", "numpy")
@@ -80,6 +81,7 @@ def fit(
     seed: int = 0,
     tasks: int | None = None,
     steps: int | None = None,
+    trust: str = "weigh",
     out: str | Path | None = None,
     report: Report = silent,
 ) -> Run:
@@ -98,6 +100,8 @@ def fit(
         seed: Of everything random.
         tasks: How many tasks to simulate where there are no data; by default 20.
         steps: How many steps of each; by default 10.
+        trust: What is done about a belief that approximates: "weigh" its draws by the true density
+            and flag tasks, "refine" flagged tasks too, or "off".
         out: Folder in which the run is stored; not stored if None.
         report: Is told how far the work has come.
 
@@ -109,6 +113,8 @@ def fit(
             fit; one line that says how to mend it.
     """
     started = time.monotonic()
+    if trust not in HOW:
+        raise BadgerError(f"trust = '{trust}': choose one of {listed(HOW)}")
     loaded = _loaded(program)
     own, for_recipe = _split_settings(settings or {})
     recipe = load_recipe(inference, for_recipe)
@@ -128,18 +134,23 @@ def fit(
         raise BadgerError(f"{lifted.name}: {recipe.name} {reason}{other}")
     Labels(lifted, evidence)  # clashes of names are told before the work, not after
     posterior = loop.infer(lifted, evidence, keys[2], log)
+    judging = jax.random.fold_in(keys[2], 1)
+    posterior = judged(lifted, evidence, posterior, judging, trust, log)
     if lifted.left_out:
         names = listed(lifted.left_out)
         told = f"left out {names}: a deterministic of rows, or of other tasks, has no one value"
         posterior = dataclasses.replace(posterior, notes=(*posterior.notes, told))
     log("building the DataTree", 0, 1)
     tree = build_tree(lifted, evidence, posterior.draws, keys[3], truth)
+    if posterior.verdicts is not None:
+        table = Labels(lifted, evidence).of_tasks(posterior.verdicts.table())
+        tree["trust"] = xr.DataTree(table)
     warnings = [*posterior.warnings]
     if not posterior.independent:
         warnings += doubts(tree["posterior"].to_dataset())
     log("building the DataTree", 1, 1)
     seconds = time.monotonic() - started
-    spec = _spec(loaded, lifted, own, recipe, evidence, posterior, warnings, seed, seconds)
+    spec = _spec(loaded, lifted, own, recipe, evidence, posterior, warnings, seed, seconds, trust)
     run = Run(
         spec=spec, tree=tree, evidence=evidence.to_dataset(), metrics=log.lines, program=lifted
     )
@@ -332,6 +343,7 @@ def _spec(
     warnings: list[str],
     seed: int,
     seconds: float,
+    trust: str,
 ) -> dict[str, Any]:
     """Everything needed to know what was done, as plain values."""
     on_file = isinstance(loaded, shelves.LoadedProgram)
@@ -364,6 +376,7 @@ def _spec(
             ],
         },
         "recipe": recipe.resolved(),
+        "trust": trust,
         "evidence": {
             "tasks": evidence.n_tasks,
             "rows": evidence.n_rows,

@@ -56,6 +56,10 @@ class Labels:
             variables[safe_name(name)] = (dims, np.asarray(x))
         return self._dataset(variables, {self.task: self.tasks})
 
+    def of_tasks(self, values: Mapping[str, Any]) -> xr.Dataset:
+        """One value per task."""
+        return self._dataset({n: ((self.task,), np.asarray(x)) for n, x in values.items()}, {})
+
     def of_rows(self, values: Mapping[str, Any], kept: slice | None = None) -> xr.Dataset:
         """One value per row."""
         variables = {

@@ -26,7 +26,7 @@ from bayes_badger.inner_loop.protocol import InnerLoop, Report, silent
 from bayes_badger.labels import Labels, safe_name
 from bayes_badger.program import LIFETIME, TASK, Program, lift
 from bayes_badger.runs import Run
-from bayes_badger.trust import doubts
+from bayes_badger.trust import doubts, judged
 
 # Families whose outcomes are labels: their mean says nothing, the share of each class does.
 CLASSES = ("CategoricalProbs", "CategoricalLogits", "OrderedLogistic")
@@ -89,6 +89,7 @@ def predict(
         fresh = observed.select(np.flatnonzero(~is_known))
         everything = joined(old, fresh)
         belief = _loop(run).infer(lifted, everything, keys[1], report)
+        belief = judged(lifted, everything, belief, keys[3], run.spec.get("trust", "weigh"), report)
         values = dict(belief.draws.values)
         at[~is_known] = old.n_tasks + np.arange(fresh.n_tasks)
         notes.append(f"inferred all tasks anew, {old.n_tasks} old and {fresh.n_tasks} new together")

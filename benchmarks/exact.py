@@ -2,9 +2,9 @@
 
     uv run python -m benchmarks exact [PROGRAM ...]
 
-Takes an hour for 2,048 waves, so each part is kept in `.cache/` as it is done, and a program's table,
-`benchmarks/data/exact/PROGRAM.csv`, is not computed again: delete it to have it so. Tasks come in
-batches that do not depend on how many there are: the first 256 of 2,048 are those of 256.
+Takes an hour for 2,048 waves, so each part is kept in `.cache/` as it is done, and the table of a
+program, `benchmarks/data/exact/PROGRAM.csv`, is not computed again: delete it to have it so. Tasks
+come in batches that do not depend on how many there are: the first 256 of 2,048 are those of 256.
 """
 
 from __future__ import annotations

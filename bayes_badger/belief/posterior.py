@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import equinox as eqx
 import numpy as np
@@ -24,6 +25,8 @@ class Posterior(eqx.Module):
         means: Posterior means in the user's own space by quadrature, without Monte Carlo error, of
             what has one in closed form; None where the inner loop has none.
         independent: Whether the draws are independent, so that there is nothing to converge.
+        approximate: Whether the mixture is an approximation, which draws from it inherit.
+        verdicts: What was found when it was judged, task by task; None where it was not.
         notes: What was chosen, and why, one sentence each.
         warnings: Why the numbers are not to be trusted, one sentence each; empty when they are.
     """
@@ -35,5 +38,7 @@ class Posterior(eqx.Module):
     log_evidence_by_task: np.ndarray | None = None
     means: Mapping[str, np.ndarray] | None = None
     independent: bool = False
+    approximate: bool = False
+    verdicts: Any = None
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()

@@ -78,6 +78,7 @@ def fit(
             show_default="10",
         ),
     ] = None,
+    trust: options.Trust = "weigh",
     out: options.Out = Path(options.DEFAULT_OUT),
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
@@ -113,12 +114,13 @@ def fit(
                 settings=parsed,
                 missing=missing,
                 seed=seed,
+                trust=trust,
                 out=out,
                 report=listening(meter, pressed),
                 **sizes,
             )
     SESSION.get().kept = run.path
-    asked = _asked(model, inference, data, task, missing, settings or [], seed, sizes, out)
+    asked = _asked(model, inference, data, task, missing, settings or [], seed, sizes, trust, out)
     # Not before: it waits for xarray, and --help must not.
     from bayes_badger.cli import fitted
 
@@ -139,6 +141,7 @@ def _asked(
     settings: list[str],
     seed: int,
     sizes: dict[str, int],
+    trust: str,
     out: Path,
 ) -> list[str]:
     """The words of this very fit, those left out that are the default."""
@@ -148,6 +151,7 @@ def _asked(
     words += ["--task", task] if task is not None else []
     words += ["--missing", missing] if missing != "refuse" else []
     words += ["--seed", seed] if seed else []
+    words += ["--trust", trust] if trust != "weigh" else []
     words += [word for name, size in sizes.items() for word in (f"--{name}", size)]
     words += ["--out", out] if str(out) != options.DEFAULT_OUT else []
     words += [word for setting in settings for word in ("--set", setting)]

@@ -39,6 +39,14 @@ def check_count(value: int | None) -> int | None:
 
 Missing = Literal["refuse", "drop"]
 
+Trust = Annotated[
+    Literal["off", "weigh", "refine"],
+    typer.Option(
+        help="Of a belief that approximates: weigh its draws by the true density and flag tasks; "
+        "refine flagged tasks, in the end by a sampler; or neither.",
+    ),
+]
+
 RunName = Annotated[
     str,
     typer.Argument(

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from bayes_badger.inner_loop._climb import LogJoint, climb
 from bayes_badger.inner_loop._policy import Look, Policy
@@ -78,14 +78,11 @@ def take_in(
     def one(xs: tuple[Society, Data, Array, Array, Array]) -> Found:
         experts, data, seen, new, key = xs
         data = jax.tree.map(lambda x: x[None], data)
-        rows = _finite(program.rows_and_factors(experts.mean[0], data)[0])
-        log_joint, relative = (
-            _log_joint(program, data, seen, rows),
-            jnp.where(seen, rows, 0.0).sum(),
-        )
+        keys = jax.random.split(key, 3)
+        log_joint, relative = log_joint_of(program, data, seen, experts.mean[0])
         start = experts.mean
         if first and not straight:
-            start = look_around(log_joint, experts, effort.points)
+            start = look_around(log_joint, experts, effort.points, keys[0])
         climbed = jax.vmap(
             lambda m, s, h, w, u: climb(
                 program, policy, (m, s), h, w, data, new, effort.sweeps, u, first
@@ -100,36 +97,73 @@ def take_in(
             climbed.hidden,
         )
         if first and not straight and len(experts.mean) >= 4:
-            scouts = send_scouts(program, policy, log_joint, experts, data, new, effort.sweeps)
+            scouts = send_scouts(
+                program, policy, log_joint, experts, data, new, effort.sweeps, keys[1]
+            )
             experts = with_scouts(log_joint, experts, scouts, total)
-        best = experts.mean[jnp.argmax(experts.log_weights)]
-        reference = _finite(program.rows_and_factors(best, data)[0])
-        log_joint = _log_joint(program, data, seen, reference)
-        searching, splitting = _advised(policy, experts)
-        society, check = refitted(
-            log_joint,
-            experts,
-            searching,
-            splitting,
-            key,
-            effort.refits,
-            effort.points,
-            straight,
+        return _refitted(
+            program, policy, experts, data, seen, keys[2], effort, straight, climbed.moves.max()
         )
-        total = jnp.where(seen, reference, 0.0).sum()
-        check = check._replace(log_evidence=check.log_evidence + total)
-        return Found(society, check, climbed.moves.max())
 
     xs = (society, portion.data, portion.seen, portion.new, keys)
     return jax.lax.map(one, xs, batch_size=at_once if at_once > 1 else None)
 
 
-def _log_joint(program: Program, data: Data, seen: Array, reference: Array) -> LogJoint:
-    """Log p(u, rows) of points, relative to the rows' log likelihood at a reference.
+@eqx.filter_jit
+def refit_only(
+    program: Program,
+    policy: Policy,
+    society: Society,
+    data: Data,
+    seen: Array,
+    keys: PRNGKeyArray,
+    effort: Effort,
+    at_once: int = 1,
+) -> Found:
+    """Refits a society that is near the posterior already to all rows of each task."""
+
+    def one(xs: tuple[Society, Data, Array, Array]) -> Found:
+        experts, data, seen, key = xs
+        data = jax.tree.map(lambda x: x[None], data)
+        none = jnp.zeros((), int)
+        return _refitted(program, policy, experts, data, seen, key, effort, False, none)
+
+    xs = (society, data, seen, keys)
+    return jax.lax.map(one, xs, batch_size=at_once if at_once > 1 else None)
+
+
+def _refitted(
+    program: Program,
+    policy: Policy,
+    experts: Society,
+    data: Data,
+    seen: Array,
+    key: PRNGKeyArray,
+    effort: Effort,
+    straight: bool,
+    sweeps: Array,
+) -> Found:
+    best = experts.mean[jnp.argmax(experts.log_weights)]
+    log_joint, relative = log_joint_of(program, data, seen, best)
+    searching, splitting = _advised(policy, experts)
+    society, check = refitted(
+        log_joint, experts, searching, splitting, key, effort.refits, effort.points, straight
+    )
+    check = check._replace(log_evidence=check.log_evidence + relative)
+    return Found(society, check, sweeps)
+
+
+def log_joint_of(
+    program: Program, data: Data, seen: Array, at: Array
+) -> tuple[LogJoint, Float[Array, ""]]:
+    """Log p(u, rows) of points relative to the rows' log likelihood at a point, and the latter.
 
     In single precision the sum over a million rows is known to .1 nats only; a sum of differences
     is as precise as they are small.
     """
+    reference = jnp.nan_to_num(
+        program.rows_and_factors(at, data)[0], nan=0.0, posinf=0.0, neginf=0.0
+    )
     batch = max(64, AT_ONCE // len(seen))
 
     def one(u: Array) -> Array:
@@ -143,7 +177,7 @@ def _log_joint(program: Program, data: Data, seen: Array, reference: Array) -> L
             likelihood = jax.lax.map(one, points, batch_size=batch)
         return log_standard_normal(points) + likelihood
 
-    return of
+    return of, jnp.where(seen, reference, 0.0).sum()
 
 
 def _relative(society: Society) -> Array:
@@ -160,7 +194,3 @@ def _advised(policy: Policy, society: Society) -> tuple[Array, Array]:
         return advice.searching, advice.splitting
 
     return jax.vmap(one)(society.root, _relative(society), society.hidden)
-
-
-def _finite(rows: Array) -> Array:
-    return jnp.nan_to_num(rows, nan=0.0, posinf=0.0, neginf=0.0)

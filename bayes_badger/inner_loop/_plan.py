@@ -105,17 +105,27 @@ def _bends(program: Program, base: Array, data: Data) -> tuple[Array, Array, Arr
     return change.sum(0) / len(base), total.mean(), sloped
 
 
-def prior_society(plan: Plan, experts: int, size: int, width: int) -> Society:
+def prior_society(plan: Plan, experts: int, size: int, width: int = 0, turn: int = 0) -> Society:
     """The prior, split among experts so that mean and covariance are exactly those of N(0, I).
 
     Along each of r directions all have the share K^(-1/r) of the prior's variance, and their
     centres the rest; across them all are the prior.
+
+    Args:
+        plan: Along which directions.
+        experts: How many.
+        size: Length of the flat vector.
+        width: Numbers that a policy remembers per coordinate.
+        turn: Another number, other centres.
     """
     split = plan.directions.shape[1]
     mean, covariance = np.zeros((experts, size)), np.eye(size)
     if split and experts > split:
         variance = experts ** (-1.0 / split)
-        points = centres(experts, split, float(np.sqrt(1 - variance)))
+        points = centres(experts, split, float(np.sqrt(1 - variance)), turn)
+        if turn:
+            chance = np.random.default_rng(turn)
+            points = points @ np.linalg.qr(chance.normal(size=(split, split)))[0]
         mean = points @ plan.directions.T
         covariance = covariance - (1 - variance) * plan.directions @ plan.directions.T
     root = np.broadcast_to(np.linalg.cholesky(covariance), (experts, size, size))

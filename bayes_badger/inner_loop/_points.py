@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import functools
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
 from scipy.stats import norm, qmc
 
 
@@ -35,6 +38,11 @@ def centres(n: int, size: int, spread: float, seed: int = 0) -> np.ndarray:
     points = points - points.mean(0)
     root = np.linalg.cholesky(points.T @ points / n)
     return spread * np.linalg.solve(root, points.T).T
+
+
+def turned(key: PRNGKeyArray, size: int) -> Float[Array, "size size"]:
+    """A random rotation, or reflection."""
+    return jnp.linalg.qr(jax.random.normal(key, (size, size)))[0]
 
 
 def sobol(n: int, size: int, seed: int) -> np.ndarray:

@@ -52,18 +52,17 @@ def portions(data: Data, mask: np.ndarray) -> Iterator[Portion]:
     """All rows of some tasks, portion by portion."""
     before = 0
     for length in lengths(int(mask.sum(1).max(initial=1))):
-        real = _cut(jnp.asarray(mask), length, False)
-        new = real & (np.arange(length) >= before)
-        yield Portion(
-            Data(
-                {name: _cut(x, length, True) for name, x in data.columns.items()},
-                data.task_columns,
-                None if data.outcome is None else _cut(data.outcome, length, True),
-            ),
-            real,
-            new,
-        )
+        cut, real = stretched(data, mask, length)
+        yield Portion(cut, real, real & (np.arange(length) >= before))
         before = length
+
+
+def stretched(data: Data, mask: np.ndarray, length: int) -> tuple[Data, Array]:
+    """The first rows of each task, as many as `length`, and which of them are real."""
+    columns = {name: _cut(x, length, True) for name, x in data.columns.items()}
+    outcome = None if data.outcome is None else _cut(data.outcome, length, True)
+    cut = Data(columns, data.task_columns, outcome)
+    return cut, _cut(jnp.asarray(mask), length, False)
 
 
 def _cut(x: Array, length: int, repeat: bool) -> Array:

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from bayes_badger.inner_loop import _small as small
 from bayes_badger.inner_loop._climb import LogJoint
-from bayes_badger.inner_loop._points import cloud
+from bayes_badger.inner_loop._points import cloud, turned
 from bayes_badger.inner_loop._society import (
     Society,
     log_densities,
@@ -119,11 +119,11 @@ def _weighted(
     experts, size = society.mean.shape
     n, n_prior = max(points, 2 * size), max(64, 2 * int(0.5 * PRIOR * experts * points))
     turn_key, prior_key = jax.random.split(key)
-    turns = jax.vmap(lambda k: _turn(k, size))(jax.random.split(turn_key, experts))
+    turns = jax.vmap(lambda k: turned(k, size))(jax.random.split(turn_key, experts))
     noise = jnp.einsum("kij,nj->kni", turns, jnp.asarray(cloud(n, size), jnp.float32))
     root = society.root * scale[:, None, None]
     own = society.mean[:, None] + jnp.einsum("kij,knj->kni", root, noise)
-    prior_points = jnp.asarray(cloud(n_prior, size, 1), jnp.float32) @ _turn(prior_key, size).T
+    prior_points = jnp.asarray(cloud(n_prior, size, 1), jnp.float32) @ turned(prior_key, size).T
     everything = jnp.concatenate([own.reshape(-1, size), prior_points])
 
     weights = jnp.exp(society.log_weights)
@@ -164,11 +164,6 @@ def _weighted(
         prior_densities,
         check,
     )
-
-
-def _turn(key: PRNGKeyArray, size: int) -> Array:
-    """A random rotation, or reflection."""
-    return jnp.linalg.qr(jax.random.normal(key, (size, size)))[0]
 
 
 def _in_parts(

@@ -10,10 +10,10 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from bayes_badger.inner_loop._climb import Climbed, LogJoint, climb
-from bayes_badger.inner_loop._points import cloud
+from bayes_badger.inner_loop._points import cloud, turned
 from bayes_badger.inner_loop._policy import Policy
 from bayes_badger.inner_loop._society import (
     Society,
@@ -32,9 +32,12 @@ SAME = 3.0
 SHARE = 0.25
 
 
-def look_around(log_joint: LogJoint, society: Society, points: int) -> Float[Array, "k u"]:
+def look_around(
+    log_joint: LogJoint, society: Society, points: int, key: PRNGKeyArray
+) -> Float[Array, "k u"]:
     """The best of some points of each expert's own component of the prior."""
     noise = jnp.asarray(cloud(points, society.mean.shape[1]), jnp.float32)
+    noise = noise @ turned(key, noise.shape[1])
     around = society.mean[:, None] + jnp.einsum("kij,nj->kni", society.root, noise)
     return _best(log_joint, around)
 
@@ -47,11 +50,13 @@ def send_scouts(
     data: Data,
     mask: Bool[Array, " step"],
     sweeps: int,
+    key: PRNGKeyArray,
 ) -> Climbed:
     """As many scouts as experts, each at a mode of the whole posterior; `[k, ...]`."""
     experts, size = society.mean.shape
     wider = 1.0 + WIDER * np.sqrt(IN_DIMENSIONS / max(size, IN_DIMENSIONS))
     wide = jnp.asarray(wider * cloud(2 * OF * experts // 2, size, 2), jnp.float32)
+    wide = wide @ turned(key, size)
     start = _best(log_joint, wide.reshape(experts, OF, size))
     prior = jnp.zeros(size), jnp.eye(size)
     return jax.vmap(

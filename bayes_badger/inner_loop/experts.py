@@ -9,9 +9,7 @@ anything is learned.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -25,19 +23,20 @@ from bayes_badger.belief import Draws, Mixture, Posterior
 from bayes_badger.errors import BadgerError, listed
 from bayes_badger.evidence import Evidence
 from bayes_badger.evidence.compiled import data_of, task_columns_of
+from bayes_badger.inner_loop._chunks import over_chunks
 from bayes_badger.inner_loop._integrated import DrawSettings, constrained, in_chains
-from bayes_badger.inner_loop._offline import Effort, take_in
+from bayes_badger.inner_loop._offline import Effort, refit_only, take_in
 from bayes_badger.inner_loop._plan import Plan, make_plan, prior_society, rows_to_look_at
 from bayes_badger.inner_loop._policy import Policy, Untaught
-from bayes_badger.inner_loop._portions import padded, portions
+from bayes_badger.inner_loop._portions import lengths, portions, stretched
 from bayes_badger.inner_loop._society import Society, alive, as_mixture
 from bayes_badger.inner_loop._split import unfit
 from bayes_badger.inner_loop._stream import StepInfo, assimilate, through
 from bayes_badger.inner_loop.protocol import Report, silent
 from bayes_badger.program import LIFETIME, WHITENED, Data, Program, Step
 
-# Tasks of one dispatch; more of them would show less progress.
-CHUNK = 32
+# Refits to each portion but the last.
+ON_THE_WAY = 2
 
 
 class Settings(DrawSettings):
@@ -110,48 +109,48 @@ class Experts(eqx.Module):
         values = drawn(program, evidence, mixture, keys[1], (settings.chains, settings.draws))
         total = found.log_evidence.sum()
         error = np.sqrt(np.sum(1.0 / np.maximum(found.ess, 1.0)))
+        known = bool(np.isfinite(error))
         return Posterior(
             Draws(values, {}, variables=program.variables),
             mixture=mixture,
             log_evidence=float(total),
-            log_evidence_error=float(error),
+            log_evidence_error=float(error) if known else None,
             log_evidence_by_task=found.log_evidence,
             independent=True,
+            approximate=True,
             notes=(self._told(found),),
         )
 
     def societies(
-        self, program: Program, evidence: Evidence, key: PRNGKeyArray, report: Report = silent
+        self,
+        program: Program,
+        evidence: Evidence,
+        key: PRNGKeyArray,
+        report: Report = silent,
+        turn: int = 0,
+        begun: Society | None = None,
     ) -> Inferred:
-        """The experts of every task, without draws; tasks are independent of each other."""
+        """The experts of every task, without draws; tasks are independent of each other.
+
+        Args:
+            program: The program.
+            evidence: Of all tasks.
+            key: For scouts and refits.
+            report: Is told how many tasks are done.
+            turn: How the prior is split: another number, other centres.
+            begun: Experts near the posterior, `[task, k, ...]`, in place of the prior's.
+        """
         plan = self.plan(program, evidence)
-        order = np.argsort(evidence.lengths, kind="stable")
-        size = min(CHUNK, 1 << int(np.ceil(np.log2(max(len(order), 1)))))
-        chunks = [order[i : i + size] for i in range(0, len(order), size)]
-        keys = jax.random.split(key, len(chunks))
+        prior = prior_society(plan, self.settings.experts, program.size, self.policy.width, turn)
+        keys = jax.random.split(key, evidence.n_tasks)
 
-        def work(i: int) -> Inferred:
-            block = evidence.select(chunks[i]).padded()
-            data, mask = padded(data_of(block), block.mask, size)
-            found = self._of_chunk(program, plan, data, mask, keys[i])
-            kept = jax.tree.map(lambda x: np.asarray(x)[: len(chunks[i])], found)
-            return Inferred(*kept)
+        def work(tasks: np.ndarray, data: Data, mask: np.ndarray) -> Inferred:
+            start = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(tasks), *x.shape)), prior)
+            near = None if begun is None else jax.tree.map(lambda x: x[tasks], begun)
+            return self._of_chunk(program, plan, start, near, data, mask, keys[jnp.asarray(tasks)])
 
-        done: list[Inferred] = []
-        report("experts", 0, len(order))
-        # XLA leaves the interpreter while it computes, so that threads share the work.
-        with ThreadPoolExecutor(min(len(chunks), os.cpu_count() or 1)) as pool:
-            try:
-                for found in pool.map(work, range(len(chunks))):
-                    done.append(found)
-                    report("experts", sum(len(x.ess) for x in done), len(order))
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
-        back = np.argsort(np.concatenate(chunks), kind="stable")
-        joined = jax.tree.map(lambda *xs: np.concatenate(xs)[back], *done)
-        society = jax.tree.map(jnp.asarray, joined.society)
-        return joined._replace(society=society)
+        found = over_chunks(evidence, work, report, "experts")
+        return found._replace(society=jax.tree.map(jnp.asarray, found.society))
 
     def init(self, program: Program, key: PRNGKeyArray | None = None) -> ExpertState:
         """The prior, split among the experts.
@@ -204,11 +203,16 @@ class Experts(eqx.Module):
         return make_plan(program, rows_to_look_at(data_of(block), block.mask))
 
     def _of_chunk(
-        self, program: Program, plan: Plan, data: Data, mask: np.ndarray, key: PRNGKeyArray
+        self,
+        program: Program,
+        plan: Plan,
+        society: Society,
+        near: Society | None,
+        data: Data,
+        mask: np.ndarray,
+        keys: PRNGKeyArray,
     ) -> Inferred:
         settings, tasks = self.settings, len(mask)
-        start = prior_society(plan, settings.experts, program.size, self.policy.width)
-        society = jax.tree.map(lambda x: jnp.broadcast_to(x, (tasks, *x.shape)), start)
         if not settings.sweeps:
             society, infos = through(
                 program, plan.predictive, self.policy, society, data, jnp.asarray(mask)
@@ -216,24 +220,33 @@ class Experts(eqx.Module):
             unknown = np.full(tasks, np.nan)
             scores = infos.log_score.sum(1)
             return Inferred(society, scores, unknown, unknown, np.zeros(tasks, int))
-        steps = list(portions(data, mask))
-        for i, portion in enumerate(steps):
-            last = i == len(steps) - 1
-            refits = settings.refits if last else min(2, settings.refits)
-            found = take_in(
-                program,
-                self.policy,
-                society,
-                portion,
-                jax.random.split(jax.random.fold_in(key, i), tasks),
-                Effort(settings.sweeps, refits, settings.points),
-                i == 0,
-                plan.straight,
-                1 if jax.default_backend() == "cpu" else tasks,
-            )
-            society = found.society
+        effort = Effort(settings.sweeps, settings.refits, settings.points)
+        at_once = 1 if jax.default_backend() == "cpu" else tasks
+        if near is not None:
+            length = lengths(int(mask.sum(1).max(initial=1)))[-1]
+            data, seen = stretched(data, mask, length)
+            found = refit_only(program, self.policy, near, data, seen, keys, effort, at_once)
+        else:
+            steps = list(portions(data, mask))
+            for i, portion in enumerate(steps):
+                last = i == len(steps) - 1
+                refits = settings.refits if last else min(ON_THE_WAY, settings.refits)
+                found = take_in(
+                    program,
+                    self.policy,
+                    society,
+                    portion,
+                    jax.vmap(lambda key, i=i: jax.random.fold_in(key, i))(keys),
+                    effort._replace(refits=refits),
+                    i == 0,
+                    plan.straight,
+                    at_once,
+                )
+                society = found.society
         check = found.check
-        return Inferred(society, check.log_evidence, check.divergence, check.ess, found.sweeps)
+        return Inferred(
+            found.society, check.log_evidence, check.divergence, check.ess, found.sweeps
+        )
 
     def _told(self, found: Inferred) -> str:
         settings = self.settings

@@ -66,9 +66,23 @@ class Nuts(eqx.Module):
         return None
 
     def infer(
-        self, program: Program, evidence: Evidence, key: PRNGKeyArray, report: Report = silent
+        self,
+        program: Program,
+        evidence: Evidence,
+        key: PRNGKeyArray,
+        report: Report = silent,
+        start: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> Posterior:
-        """Draws from the posterior of a whole lifetime."""
+        """Draws from the posterior of a whole lifetime.
+
+        Args:
+            program: The program.
+            evidence: Of all tasks.
+            key: For everything random.
+            report: Is told how far it has come.
+            start: Points from which chains may start, in coordinates: `[point, lifetime]` and
+                `[point, task, size]`; by default draws from the prior.
+        """
         reason = self.why_not(program, evidence)
         if reason is not None:
             raise BadgerError(f"nuts {reason}")
@@ -88,7 +102,7 @@ class Nuts(eqx.Module):
         def positions(points: tuple[Array, Array]) -> tuple[dict[str, Array], Array]:
             return _moved(program, placed, points, columns, given, density)
 
-        start = self._starts(program, tasks, positions, keys[2])
+        started = self._starts(program, tasks, positions, keys[2], start)
         dense = frozenset(("lifetime",) if 1 < program.lifetime_size <= DENSE else ())
         metric = metric_of(positions(_drawn(rough, keys[3]))[0], dense)
         report("finding coordinates", 1, 1)
@@ -96,7 +110,7 @@ class Nuts(eqx.Module):
         collected = run_chains(
             density,
             given,
-            start,
+            started,
             metric,
             keys[4],
             warmup=settings.warmup,
@@ -126,15 +140,23 @@ class Nuts(eqx.Module):
         return {x.name: UNCONSTRAINED for x in latents if UNCONSTRAINED in dict(x.shapes)}, ""
 
     def _starts(
-        self, program: Program, tasks: int, positions: Any, key: PRNGKeyArray
+        self,
+        program: Program,
+        tasks: int,
+        positions: Any,
+        key: PRNGKeyArray,
+        given: tuple[np.ndarray, np.ndarray] | None,
     ) -> dict[str, Array]:
-        """Overdispersed starts, one per chain: draws from the prior, at half its spread."""
+        """Starts, one per chain: those given, or draws from the prior, at half its spread."""
         chains = self.settings.chains
         found: list[dict[str, Array]] = []
         for one in jax.random.split(key, TRIES):
             a_key, z_key = jax.random.split(one)
             lifetime = 0.5 * jax.random.normal(a_key, (METRIC_DRAWS, program.lifetime_size))
             task = 0.5 * jax.random.normal(z_key, (METRIC_DRAWS, tasks, program.task_size))
+            if given is not None:
+                some = jax.random.choice(a_key, len(given[0]), (METRIC_DRAWS,))
+                lifetime, task = jnp.asarray(given[0])[some], jnp.asarray(given[1])[some]
             moved, densities = positions((lifetime, task))
             finite = np.isfinite(densities)
             for x in moved.values():

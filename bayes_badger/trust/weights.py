@@ -1,0 +1,132 @@
+"""Importance weights of fresh draws: from a belief, from a second opinion, and from the prior.
+
+A belief that lost a mode has good weights on its own draws. So a second society, from other starts,
+and the prior propose as well; each draw is weighed against the mixture of all that propose.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray
+
+from bayes_badger.inner_loop._offline import log_joint_of
+from bayes_badger.inner_loop._society import Society, log_densities, log_standard_normal
+from bayes_badger.program import Data, Program
+
+# Shares of the draws: of the belief and of the second opinion together, and of the prior.
+PRIOR = 0.05
+# A density that is too low by this many nats counts as missed.
+TOO_LOW = 1.0
+
+
+class Weighed(NamedTuple):
+    """Draws of a task and their weights.
+
+    Attributes:
+        points: `[n, u]`.
+        log_weights: `[n]`, in nats; their mean exponential is the evidence.
+        missed: The share of the posterior to which the belief gives too little density.
+        prior_share: The share of all weight that draws from the prior have, beyond their due.
+    """
+
+    points: Array
+    log_weights: Array
+    missed: Array
+    prior_share: Array
+
+
+@eqx.filter_jit
+def weighed(
+    program: Program,
+    belief: Society,
+    second: Society,
+    data: Data,
+    seen: Array,
+    keys: PRNGKeyArray,
+    n: int,
+    at_once: int = 1,
+) -> Weighed:
+    """Draws and weights of some tasks, `[task, ...]`; n draws of each.
+
+    Args:
+        program: The program.
+        belief: What is judged, `[task, k, ...]`.
+        second: Proposes as well, `[task, k, ...]`.
+        data: `[task, step, ...]`.
+        seen: Which rows are real, `[task, step]`.
+        keys: One for each task.
+        n: Draws of each task.
+        at_once: Tasks that are worked on together.
+    """
+    from_prior = max(int(PRIOR * n), 1)
+    first = (n - from_prior + 1) // 2
+    counts = np.array([first, n - from_prior - first, from_prior])
+    shares = np.log(counts / n)
+
+    def one(xs: tuple[Society, Society, Data, Array, Array]) -> Weighed:
+        belief, second, data, seen, key = xs
+        data = jax.tree.map(lambda x: x[None], data)
+        keys = jax.random.split(key, 3)
+        prior = jax.random.normal(keys[2], (from_prior, belief.mean.shape[1]))
+        points = jnp.concatenate(
+            [_sample(belief, keys[0], counts[0]), _sample(second, keys[1], counts[1]), prior]
+        )
+        best = belief.mean[jnp.argmax(belief.log_weights)]
+        log_joint, relative = log_joint_of(program, data, seen, best)
+        itself = _density(belief, points)
+        each = jnp.stack([itself, _density(second, points), log_standard_normal(points)])
+        each = each + shares[:, None]
+        proposed = jax.scipy.special.logsumexp(each, axis=0)
+        joint = log_joint(points)
+        log_weights = jnp.where(jnp.isfinite(joint), joint - proposed, -jnp.inf)
+        total = jax.scipy.special.logsumexp(log_weights)
+        share = jnp.nan_to_num(jnp.exp(log_weights - total))
+        low = joint - (total - jnp.log(n)) - itself > TOO_LOW
+        due = (share * jnp.exp(each[2] - proposed)).sum()
+        beyond = jnp.maximum(share[-from_prior:].sum() - due, 0.0)
+        return Weighed(points, log_weights + relative, (share * low).sum(), beyond)
+
+    xs = (belief, second, data, seen, keys)
+    return jax.lax.map(one, xs, batch_size=at_once if at_once > 1 else None)
+
+
+def _sample(society: Society, key: PRNGKeyArray, n: int) -> Array:
+    keys = jax.random.split(key)
+    which = jax.random.categorical(keys[0], society.log_weights, shape=(n,))
+    noise = jax.random.normal(keys[1], (n, society.mean.shape[1]))
+    return society.mean[which] + jnp.einsum("nij,nj->ni", society.root[which], noise)
+
+
+def _density(society: Society, points: Array) -> Array:
+    each = log_densities(points, society.mean, society.root)
+    return jax.scipy.special.logsumexp(each + society.log_weights, axis=1)
+
+
+def smoothed(log_weights: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """Pareto-smoothed weights whose sum is one, k, and how many draws count; of one task."""
+    from arviz_stats.base import array_stats
+
+    top = log_weights.max(initial=-np.inf)
+    if not np.isfinite(top):
+        return np.full(len(log_weights), 1 / len(log_weights)), np.inf, 0.0
+    logs = np.asarray(np.maximum(log_weights - top, -700.0), float)
+    k = 0.0
+    if np.ptp(logs) > 1e-6:
+        # It takes minus the log weights.
+        found, k = array_stats.psislw(-logs)
+        logs = np.asarray(found) if np.isfinite(found).all() else logs
+    weights = np.exp(logs - logs.max())
+    weights /= weights.sum()
+    return weights, float(k), float(1.0 / (weights**2).sum())
+
+
+def resampled(weights: np.ndarray, n: int, chance: np.random.Generator) -> np.ndarray:
+    """Which draws to keep: systematic, each about as often as it weighs, in random order."""
+    place = (np.arange(n) + chance.uniform()) / n
+    which = np.searchsorted(np.cumsum(weights), place * weights.sum())
+    return chance.permutation(np.minimum(which, len(weights) - 1))

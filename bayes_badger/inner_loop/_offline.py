@@ -96,14 +96,17 @@ def take_in(
             climbed.root,
             climbed.hidden,
         )
-        if first and not straight and len(experts.mean) >= 4:
+        if straight:
+            # Laplace's approximation is the posterior: there is nothing to refit.
+            count = jnp.asarray(float(effort.points * len(joint)))
+            exact = Check(total + relative, jnp.zeros(()), count)
+            return Found(experts, exact, climbed.moves.max())
+        if first and len(experts.mean) >= 4:
             scouts = send_scouts(
                 program, policy, log_joint, experts, data, new, effort.sweeps, keys[1]
             )
             experts = with_scouts(log_joint, experts, scouts, total)
-        return _refitted(
-            program, policy, experts, data, seen, keys[2], effort, straight, climbed.moves.max()
-        )
+        return _refitted(program, policy, experts, data, seen, keys[2], effort, climbed.moves.max())
 
     xs = (society, portion.data, portion.seen, portion.new, keys)
     return jax.lax.map(one, xs, batch_size=at_once if at_once > 1 else None)
@@ -126,7 +129,7 @@ def refit_only(
         experts, data, seen, key = xs
         data = jax.tree.map(lambda x: x[None], data)
         none = jnp.zeros((), int)
-        return _refitted(program, policy, experts, data, seen, key, effort, False, none)
+        return _refitted(program, policy, experts, data, seen, key, effort, none)
 
     xs = (society, data, seen, keys)
     return jax.lax.map(one, xs, batch_size=at_once if at_once > 1 else None)
@@ -140,14 +143,13 @@ def _refitted(
     seen: Array,
     key: PRNGKeyArray,
     effort: Effort,
-    straight: bool,
     sweeps: Array,
 ) -> Found:
     best = experts.mean[jnp.argmax(experts.log_weights)]
     log_joint, relative = log_joint_of(program, data, seen, best)
     searching, splitting = _advised(policy, experts)
     society, check = refitted(
-        log_joint, experts, searching, splitting, key, effort.refits, effort.points, straight
+        log_joint, experts, searching, splitting, key, effort.refits, effort.points
     )
     check = check._replace(log_evidence=check.log_evidence + relative)
     return Found(society, check, sweeps)

@@ -71,7 +71,6 @@ def refitted(
     key: PRNGKeyArray,
     rounds: int,
     points: int,
-    straight: bool,
 ) -> tuple[Society, Check]:
     """The best society of some rounds, by its divergence on points that it was not fitted to.
 
@@ -83,10 +82,8 @@ def refitted(
         key: For the turns of the points.
         rounds: Of refits; one more looks at the last.
         points: Of each expert, at least twice the dimensions.
-        straight: Whether one Gaussian is known to be the posterior: then none is re-born.
     """
     reborn = np.array([REBORN.get(i, 0.0) for i in range(rounds + 1)]) * (rounds > 0)
-    reborn = np.zeros(rounds + 1) if straight else reborn
 
     def one(
         carry: tuple[Society, Society, Check], xs: tuple[Array, Array]

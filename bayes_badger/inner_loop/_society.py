@@ -69,6 +69,12 @@ def log_densities(
     return constant - 0.5 * total
 
 
+def all_alike(society: Society, experts: int) -> Society:
+    """Many experts in place of one, `[task, 1, ...]`: all the same, with equal weights."""
+    many = jax.tree.map(lambda x: jnp.repeat(x, experts, 1), society)
+    return many._replace(log_weights=many.log_weights - np.log(experts))
+
+
 def as_mixture(society: Society, latents: tuple[Latent, ...]) -> Mixture:
     """The same, as a belief."""
     return Mixture(society.log_weights, society.mean, society.root, latents)

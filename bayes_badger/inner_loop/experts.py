@@ -29,7 +29,7 @@ from bayes_badger.inner_loop._offline import Effort, refit_only, take_in
 from bayes_badger.inner_loop._plan import Plan, make_plan, prior_society, rows_to_look_at
 from bayes_badger.inner_loop._policy import Policy, Untaught
 from bayes_badger.inner_loop._portions import lengths, portions, stretched
-from bayes_badger.inner_loop._society import Society, alive, as_mixture
+from bayes_badger.inner_loop._society import Society, alive, all_alike, as_mixture
 from bayes_badger.inner_loop._split import unfit
 from bayes_badger.inner_loop._stream import StepInfo, assimilate, through
 from bayes_badger.inner_loop.protocol import Report, silent
@@ -141,7 +141,9 @@ class Experts(eqx.Module):
             begun: Experts near the posterior, `[task, k, ...]`, in place of the prior's.
         """
         plan = self.plan(program, evidence)
-        prior = prior_society(plan, self.settings.experts, program.size, self.policy.width, turn)
+        # Where one Gaussian is the posterior, all experts are that one.
+        experts = 1 if plan.straight else self.settings.experts
+        prior = prior_society(plan, experts, program.size, self.policy.width, turn)
         keys = jax.random.split(key, evidence.n_tasks)
 
         def work(tasks: np.ndarray, data: Data, mask: np.ndarray) -> Inferred:
@@ -150,7 +152,10 @@ class Experts(eqx.Module):
             return self._of_chunk(program, plan, start, near, data, mask, keys[jnp.asarray(tasks)])
 
         found = over_chunks(evidence, work, report, "experts")
-        return found._replace(society=jax.tree.map(jnp.asarray, found.society))
+        society = jax.tree.map(jnp.asarray, found.society)
+        if plan.straight and begun is None:
+            society = all_alike(society, self.settings.experts)
+        return found._replace(society=society)
 
     def init(self, program: Program, key: PRNGKeyArray | None = None) -> ExpertState:
         """The prior, split among the experts.

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, Key
 
 from bayes_badger.inner_loop._climb import LogJoint, climb
 from bayes_badger.inner_loop._policy import Look, Policy
@@ -55,7 +55,7 @@ def take_in(
     policy: Policy,
     society: Society,
     portion: Portion,
-    keys: PRNGKeyArray,
+    keys: Key[Array, " task"],
     effort: Effort,
     first: bool,
     straight: bool,
@@ -119,7 +119,7 @@ def refit_only(
     society: Society,
     data: Data,
     seen: Array,
-    keys: PRNGKeyArray,
+    keys: Key[Array, " task"],
     effort: Effort,
     at_once: int = 1,
 ) -> Found:

@@ -187,7 +187,7 @@ def _tempered(log_weight: Array, base: Array, enough: float) -> Array:
         )
         return jax.nn.softmax(log_share)
 
-    def halve(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+    def halve(_: Array, ends: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = ends
         middle = 0.5 * (low + high)
         fits = 1.0 / (share(middle) ** 2).sum() >= enough

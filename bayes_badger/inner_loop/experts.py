@@ -16,7 +16,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array, Key, PRNGKeyArray
 from pydantic import Field
 
 from bayes_badger.belief import Draws, Mixture, Posterior
@@ -215,7 +215,7 @@ class Experts(eqx.Module):
         near: Society | None,
         data: Data,
         mask: np.ndarray,
-        keys: PRNGKeyArray,
+        keys: Key[Array, " task"],
     ) -> Inferred:
         settings, tasks = self.settings, len(mask)
         if not settings.sweeps:
@@ -320,7 +320,7 @@ def drawn(
 
 
 @eqx.filter_jit
-def _sampled(mixture: Mixture, keys: PRNGKeyArray, n: int) -> Array:
+def _sampled(mixture: Mixture, keys: Key[Array, " task"], n: int) -> Array:
     return eqx.filter_vmap(lambda one, key: one.sample(key, (n,))[0])(mixture, keys)
 
 

@@ -70,7 +70,7 @@ def judged(
             program, evidence, belief, other, verdicts, u, keys[2], report
         )
         counts = {word: int((verdicts.done == word).sum()) for word in ("refined", "sampled")}
-        notes += [f"{count} tasks were {word}" for word, count in counts.items() if count]
+        notes += [_counted(count, word) for word, count in counts.items() if count]
     shape = posterior.draws.chains, posterior.draws.draws
     values = in_user_space(program, evidence, u, shape)
     notes.append(
@@ -88,6 +88,10 @@ def judged(
         notes=tuple(notes),
         warnings=(*posterior.warnings, *told(verdicts, evidence.tasks, evidence.task_name)),
     )
+
+
+def _counted(count: int, word: str) -> str:
+    return f"{count} task{'s were' if count > 1 else ' was'} {word}"
 
 
 def as_society(mixture: Mixture) -> Society:

@@ -99,7 +99,7 @@ def told(verdicts: Verdicts, labels: Iterable[object], task_name: str, most: int
     if not len(flagged):
         return []
     names = list(labels)
-    some = "; ".join(f"'{names[i]}': {verdicts.reason(i)}" for i in flagged[:most])
+    some = "; ".join(f"'{names[i]}': {verdicts.reason(int(i))}" for i in flagged[:most])
     more = f"; and {len(flagged) - most} more" if len(flagged) > most else ""
     unit = "task" if task_name == "task" else f"task ({task_name})"
     of = f"{len(flagged)} of {len(names)} {unit.replace('task', 'tasks', 1)}"

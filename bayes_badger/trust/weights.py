@@ -12,7 +12,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array, Key, PRNGKeyArray
 
 from bayes_badger.inner_loop._offline import log_joint_of
 from bayes_badger.inner_loop._society import Society, log_densities, log_standard_normal
@@ -47,7 +47,7 @@ def weighed(
     second: Society,
     data: Data,
     seen: Array,
-    keys: PRNGKeyArray,
+    keys: Key[Array, " task"],
     n: int,
     at_once: int = 1,
 ) -> Weighed:
@@ -65,8 +65,8 @@ def weighed(
     """
     from_prior = max(int(PRIOR * n), 1)
     first = (n - from_prior + 1) // 2
-    counts = np.array([first, n - from_prior - first, from_prior])
-    shares = np.log(counts / n)
+    other = n - from_prior - first
+    shares = np.log(np.array([first, other, from_prior]) / n)
 
     def one(xs: tuple[Society, Society, Data, Array, Array]) -> Weighed:
         belief, second, data, seen, key = xs
@@ -74,7 +74,7 @@ def weighed(
         keys = jax.random.split(key, 3)
         prior = jax.random.normal(keys[2], (from_prior, belief.mean.shape[1]))
         points = jnp.concatenate(
-            [_sample(belief, keys[0], counts[0]), _sample(second, keys[1], counts[1]), prior]
+            [_sample(belief, keys[0], first), _sample(second, keys[1], other), prior]
         )
         best = belief.mean[jnp.argmax(belief.log_weights)]
         log_joint, relative = log_joint_of(program, data, seen, best)

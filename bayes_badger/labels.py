@@ -58,7 +58,8 @@ class Labels:
 
     def of_tasks(self, values: Mapping[str, Any]) -> xr.Dataset:
         """One value per task."""
-        return self._dataset({n: ((self.task,), np.asarray(x)) for n, x in values.items()}, {})
+        variables = {name: ((self.task,), np.asarray(x)) for name, x in values.items()}
+        return self._dataset(variables, {self.task: self.tasks})
 
     def of_rows(self, values: Mapping[str, Any], kept: slice | None = None) -> xr.Dataset:
         """One value per row."""

@@ -42,6 +42,16 @@ def build(run: Run) -> Section:
                 words=2,
             )
         )
+    flagged = _flagged(run)
+    if flagged:
+        blocks.append(
+            Table(
+                caption="Tasks that may be misjudged",
+                columns=("task", "missed", "Pareto k", "draws that count", "what was done"),
+                rows=flagged,
+                words=1,
+            )
+        )
     rough = _rough(run, found)
     if rough:
         blocks.append(Bullets(sentences=[rough]))
@@ -88,7 +98,32 @@ def divergences(run: Run) -> tuple[int, int]:
     return int((stats["diverging"].values != 0).sum()), stats["diverging"].size
 
 
+def _flagged(run: Run) -> list[list[str]]:
+    """The tasks that were flagged when the belief was judged, the worst first."""
+    table = group(run, "trust")
+    if "flagged" not in table:
+        return []
+    bad = np.flatnonzero(table["flagged"].values)
+    worst = bad[np.argsort(-table["missed"].values[bad], kind="stable")][:MOST_REASONS]
+    labels = table[run.task_name].values if run.task_name in table.coords else None
+    return [
+        [
+            label(str(i if labels is None else labels[i])),
+            number(100 * float(table["missed"].values[i]), 1) + "%",
+            number(float(table["pareto_k"].values[i]), 2),
+            number(float(table["ess"].values[i]), 0),
+            plain(str(table["done"].values[i])),
+        ]
+        for i in worst
+    ]
+
+
 def _fine(run: Run, found: Diagnostics) -> str:
+    if "ess" in (judged := group(run, "trust")):
+        return (
+            "Nothing speaks against these numbers: draws were weighed by the true density, task "
+            f"by task, and at least {float(judged['ess'].min()):,.0f} of each task's count."
+        )
     if is_independent(run):
         return "Nothing speaks against these numbers: the draws are independent, not from chains."
     worst, _ = _extreme(found, found.r_hat, np.nanargmax)

@@ -1,6 +1,7 @@
 """Every inner loop keeps the same contract, and those that are exact agree with truth and NUTS."""
 
 import dataclasses
+import re
 
 import arviz as az
 import equinox as eqx
@@ -56,29 +57,47 @@ def test_every_inner_loop_has_a_row():
     assert set(SMALL) == set(registry.inner_loops())
 
 
-@pytest.mark.parametrize("name", sorted(SMALL))
+# What does not apply to the normal hierarchy, and why.
+REFUSED = {
+    "enumerate": "has no discrete latents to sum over",
+    "experts": "cannot yet carry what tasks share (a) from one to the next",
+}
+
+
+@pytest.mark.parametrize("name", sorted(set(SMALL) - set(REFUSED)))
 def test_the_contract(name, gaussian):
-    program, evidence = gaussian
+    keeps_the_contract(name, *gaussian)
+
+
+def test_the_contract_where_tasks_share_nothing():
+    keeps_the_contract("experts", *shelf_evidence("logistic", TASKS, STEPS))
+
+
+@pytest.mark.parametrize("name", sorted(REFUSED))
+def test_the_contract_of_a_refusal(name, gaussian):
+    inner = loop(name, **SMALL[name])
+    assert inner.why_not(*gaussian) == REFUSED[name]
+    with pytest.raises(BadgerError, match=re.escape(f"{name} {REFUSED[name]}")):
+        inner.infer(*gaussian, jax.random.key(0))
+
+
+def keeps_the_contract(name, program, evidence):
     inner = loop(name, **SMALL[name])
     assert isinstance(inner, InnerLoop)
-    nothing = evidence.select([])
-    reason = inner.why_not(program, evidence)
-    if name == "enumerate":
-        assert reason == "has no discrete latents to sum over"
-        with pytest.raises(BadgerError, match="enumerate has no discrete latents"):
-            inner.infer(program, evidence, jax.random.key(0))
-        return
-    assert reason is None
+    assert inner.why_not(program, evidence) is None
     told = []
     posterior = inner.infer(program, evidence, jax.random.key(0), lambda *words: told.append(words))
     assert isinstance(posterior, Posterior)
     assert told
-    assert set(posterior.draws.values) == {"a", "z"}
-    assert posterior.draws.values["z"].shape[2:] == (TASKS,)
-    assert posterior.draws.values["z"].dtype == np.float32
-    assert "nothing" in inner.why_not(program, nothing)
+    assert set(posterior.draws.values) == {variable.name for variable in program.variables}
+    for latent in program.select("task"):
+        draws = posterior.draws.values[latent.name]
+        assert draws.shape[2:] == (TASKS, *latent.shape)
+        assert draws.dtype == np.float32
+    assert "nothing" in inner.why_not(program, evidence.select([]))
     again = inner.infer(program, evidence, jax.random.key(0))
-    np.testing.assert_array_equal(posterior.draws.values["a"], again.draws.values["a"])
+    for variable, draws in posterior.draws.values.items():
+        np.testing.assert_array_equal(draws, again.draws.values[variable])
     assert not jax.config.jax_enable_x64
 
 

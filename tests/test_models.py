@@ -40,6 +40,16 @@ def half_normal(x, scale):
 # `x` holds columns and outcome, [task, step, ...].
 
 
+def bump(v, x):
+    away = (x["x"] - v["place"]) / np.exp(v["log_width"])
+    return {
+        "place": normal(v["place"], 0, 1.5),
+        "log_width": normal(v["log_width"], -0.5, 0.3),
+        "height": normal(v["height"], 2, 0.5),
+        "y": normal(x["y"], v["height"] * np.exp(-0.5 * away**2), 0.2),
+    }
+
+
 def coin(v, x):
     return {
         "p": stats.beta.logpdf(v["p"], 1, 1),
@@ -52,6 +62,14 @@ def counts(v, x):
         "level": normal(v["level"], 0, 1),
         "slope": normal(v["slope"], 0, 0.5),
         "count": stats.poisson.logpmf(x["count"], np.exp(v["level"] + v["slope"] * x["x"])),
+    }
+
+
+def decay(v, x):
+    return {
+        "amount": stats.lognorm.logpdf(v["amount"], 1),
+        "rate": stats.lognorm.logpdf(v["rate"], 1),
+        "y": normal(x["y"], v["amount"] * np.exp(-v["rate"] * x["t"]), 0.1),
     }
 
 
@@ -112,6 +130,17 @@ def rats(v, x):
     }
 
 
+def sinusoid(v, x):
+    sine = v["amplitude"] * np.sin(1.5 * (x["x"] - v["shift"]))
+    return {
+        "slope": normal(v["slope"], 0.5, 0.2),
+        "amplitude": stats.uniform.logpdf(v["amplitude"], 0.7, 0.6),
+        "shift": normal(v["shift"], 0, 0.1),
+        "level": normal(v["level"], 5, 0.1),
+        "y": normal(x["y"], v["slope"] * x["x"] + sine + v["level"], 0.1),
+    }
+
+
 def sleepstudy(v, x):
     mean = np.array([v["intercept"], v["slope"]])
     root = v["spread"][:, None] * v["chol"]
@@ -141,14 +170,17 @@ def wave(v, x):
 # Entries of a lifetime's latents and of a task's; and of the program's own table, if it has one,
 # the name of a task, the tasks and the rows.
 SHELF = {
+    "bump": (bump, 0, 3, None),
     "coin": (coin, 0, 1, None),
     "counts": (counts, 0, 2, None),
+    "decay": (decay, 0, 2, None),
     "eight_schools": (eight_schools, 2, 1, ("school", 8, 8)),
     "gaussian": (gaussian, 1, 1, None),
     "linear": (linear, 8, 8, None),
     "logistic": (logistic, 0, 3, None),
     "radon": (radon, 5, 1, ("county", 85, 919)),
     "rats": (rats, 5, 2, ("rat", 30, 150)),
+    "sinusoid": (sinusoid, 0, 4, None),
     "sleepstudy": (sleepstudy, 6, 2, ("subject", 18, 180)),
     "wave": (wave, 0, 3, None),
 }

@@ -170,7 +170,7 @@ def climb(
         root = small.matmul(place.root, small.root_of_inverse(precision))
         at = expand(program, there, root, data, mask, with_factors)
         height = height_at(there, at.value)
-        better = (height >= place.height) & jnp.isfinite(at.information).all()
+        better = (height >= place.height) & jnp.isfinite(at.information).all() & ~stopping
         promised = 0.5 * (slope * step).sum()
         small_gain = promised < SHORT + ROUNDING * jnp.abs(place.height)
         kept = jax.tree.map(

@@ -104,7 +104,7 @@ def assimilate_one_number(
         return advice.damping, jnp.sqrt(advice.tempering), advice.stopping, remembered
 
     share, trust, stopping, remembered = advised(start, lanes.hidden)
-    first = whitened(start.slope * trust) * jnp.sqrt(start.information)
+    first = whitened(start.slope) * jnp.sqrt(start.information)
     square = _dot(first, first)
     if predictive == NORMAL:
         variance = (1.0 + square) / start.information
@@ -123,7 +123,7 @@ def assimilate_one_number(
         there = place.noise + share * step / easy
         row = _row(program, predictive, moved(there), data)
         height = row.value - 0.5 * _dot(there, there)
-        better = height >= place.height
+        better = (height >= place.height) & ~stopping
         small_gain = 0.5 * _dot(slope, step) / easy < SHORT + ROUNDING * jnp.abs(place.height)
         noise, height, row = jax.tree.map(
             lambda new, old: jnp.where(better, new, old),

@@ -231,8 +231,9 @@ class Experts(eqx.Module):
             length = lengths(int(mask.sum(1).max(initial=1)))[-1]
             data, seen = stretched(data, mask, length)
             found = refit_only(program, self.policy, near, data, seen, keys, effort, at_once)
+            log_evidence = found.check.log_evidence
         else:
-            steps = list(portions(data, mask))
+            steps, log_evidence = list(portions(data, mask)), jnp.zeros(tasks)
             for i, portion in enumerate(steps):
                 last = i == len(steps) - 1
                 refits = settings.refits if last else min(ON_THE_WAY, settings.refits)
@@ -248,10 +249,11 @@ class Experts(eqx.Module):
                     at_once,
                 )
                 society = found.society
+                # Where nothing is refitted, a portion's evidence is of its new rows alone.
+                rows = found.check.log_evidence
+                log_evidence = log_evidence + rows if plan.straight else rows
         check = found.check
-        return Inferred(
-            found.society, check.log_evidence, check.divergence, check.ess, found.sweeps
-        )
+        return Inferred(found.society, log_evidence, check.divergence, check.ess, found.sweeps)
 
     def _told(self, found: Inferred) -> str:
         settings = self.settings

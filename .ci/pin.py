@@ -21,7 +21,16 @@ def main() -> None:
     if "--upgrade" in sys.argv:
         PROJECT.write_text(rest)
         subprocess.run(["uv", "lock", "--upgrade", "--quiet"], cwd=PROJECT.parent, check=True)
-    command = ["uv", "export", "--all-groups", "--no-hashes", "--no-emit-project", "--quiet"]
+    command = [
+        "uv",
+        "export",
+        "--all-groups",
+        "--no-group",
+        "peers",
+        "--no-hashes",
+        "--no-emit-project",
+        "--quiet",
+    ]
     command += ["--no-annotate", "--no-header"]
     done = subprocess.run(command, cwd=PROJECT.parent, check=True, capture_output=True, text=True)
     pins = [line.strip() for line in done.stdout.splitlines() if "==" in line]

@@ -15,7 +15,8 @@ RESULTS = Path(__file__).parent / "results"
 
 def main() -> int:
     """Lists the benchmarks, or runs the one that is named."""
-    names = [m.name for m in pkgutil.iter_modules(benchmarks.__path__) if m.name != "__main__"]
+    found = (m.name for m in pkgutil.iter_modules(benchmarks.__path__))
+    names = [name for name in found if not name.startswith("_")]
     if len(sys.argv) < 2 or sys.argv[1] not in names:
         print("usage: uv run python -m benchmarks NAME [PART ...], NAME one of: ", end="")
         print(", ".join(sorted(names)))

@@ -159,7 +159,7 @@ def four_rounded(x, y=None):
         ("nuts", rounded, NO_GRADIENT),
         ("auto", network, PARAMETERS),
         ("auto", mixture_of_four, DISCRETE),
-        ("auto", four_rounded, NO_GRADIENT),
+        ("nuts", four_rounded, NO_GRADIENT),
     ],
 )
 def test_what_nuts_refuses(recipe, program, reason):
@@ -172,7 +172,10 @@ def test_what_nuts_refuses(recipe, program, reason):
         assert all(f"{name} " in str(error.value) for name in ("exact", "enumerate", "grid"))
 
 
-@pytest.mark.parametrize(("program", "picked"), [(mixture, "enumerate"), (rounded, "grid")])
+@pytest.mark.parametrize(
+    ("program", "picked"),
+    [(mixture, "enumerate"), (rounded, "grid"), (four_rounded, "experts")],
+)
 def test_what_nuts_refuses_is_left_to_others(program, picked):
     """Auto says what it picked, and that a reason of NUTS is none of its own."""
     run = bb.fit(program, TABLE)

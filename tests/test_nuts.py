@@ -181,7 +181,9 @@ def test_what_nuts_refuses_is_left_to_others(program, picked):
     run = bb.fit(program, TABLE)
     assert run.spec["result"]["notes"][0].startswith(f"auto picked {picked}: ")
     assert run.spec["result"]["independent"] is True
-    assert run.warnings == []
+    # Experts without a gradient are rough, and judged so.
+    assert all("may be misjudged" in told for told in run.warnings)
+    assert picked == "experts" or run.warnings == []
 
 
 def test_divergences_are_told():

@@ -135,15 +135,15 @@ def fit(
     Labels(lifted, evidence)  # clashes of names are told before the work, not after
     posterior = loop.infer(lifted, evidence, keys[2], log)
     judging = jax.random.fold_in(keys[2], 1)
-    posterior = judged(lifted, evidence, posterior, judging, trust, log)
+    posterior, verdicts = judged(lifted, evidence, posterior, judging, trust, log)
     if lifted.left_out:
         names = listed(lifted.left_out)
         told = f"left out {names}: a deterministic of rows, or of other tasks, has no one value"
         posterior = dataclasses.replace(posterior, notes=(*posterior.notes, told))
     log("building the DataTree", 0, 1)
     tree = build_tree(lifted, evidence, posterior.draws, keys[3], truth)
-    if posterior.verdicts is not None:
-        table = Labels(lifted, evidence).of_tasks(posterior.verdicts.table())
+    if verdicts is not None:
+        table = Labels(lifted, evidence).of_tasks(verdicts.table())
         tree["trust"] = xr.DataTree(table)
     warnings = [*posterior.warnings]
     if not posterior.independent:

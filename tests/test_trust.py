@@ -71,10 +71,10 @@ def one_sign(posterior):
 
 
 def test_a_good_belief_passes_and_is_weighed(squares, posterior, exact):
-    found = judged(*squares, posterior, jax.random.key(1))
-    assert not found.verdicts.flagged.any()
+    found, verdicts = judged(*squares, posterior, jax.random.key(1))
+    assert not verdicts.flagged.any()
     assert found.warnings == ()
-    assert (found.verdicts.done == "weighed").all()
+    assert (verdicts.done == "weighed").all()
     assert abs(found.log_evidence - exact.log_evidence) < 5 * found.log_evidence_error
     assert found.log_evidence_error < 0.1
     size = np.abs(found.draws.values["z"])[0]
@@ -84,9 +84,9 @@ def test_a_good_belief_passes_and_is_weighed(squares, posterior, exact):
 
 
 def test_a_lost_mode_is_found(squares, posterior):
-    found = judged(*squares, one_sign(posterior), jax.random.key(1))
-    assert found.verdicts.flagged.all()
-    np.testing.assert_allclose(found.verdicts.missed, 0.5, atol=0.1)
+    found, verdicts = judged(*squares, one_sign(posterior), jax.random.key(1))
+    assert verdicts.flagged.all()
+    np.testing.assert_allclose(verdicts.missed, 0.5, atol=0.1)
     assert "4 of 4 tasks may be misjudged" in found.warnings[0]
     # What is drawn is right all the same: the second opinion has both signs.
     share = (found.draws.values["z"][0] > 0).mean(0)
@@ -95,28 +95,28 @@ def test_a_lost_mode_is_found(squares, posterior):
 
 def test_too_narrow_a_belief_is_found(squares, posterior):
     narrow = with_mixture(posterior, scale_tril=0.3 * posterior.mixture.scale_tril)
-    assert judged(*squares, narrow, jax.random.key(1)).verdicts.flagged.all()
+    assert judged(*squares, narrow, jax.random.key(1))[1].flagged.all()
 
 
 def test_refining_mends_what_is_flagged_and_leaves_the_rest(squares, posterior):
     halved = one_sign(posterior)
     weights = posterior.mixture.log_weights.at[0].set(halved.mixture.log_weights[0])
-    found = judged(
+    found, verdicts = judged(
         *squares, with_mixture(posterior, log_weights=weights), jax.random.key(1), "refine"
     )
-    assert not found.verdicts.flagged.any()
-    assert list(found.verdicts.done) == ["refined", "weighed", "weighed", "weighed"]
+    assert not verdicts.flagged.any()
+    assert list(verdicts.done) == ["refined", "weighed", "weighed", "weighed"]
     assert "1 task was refined" in found.notes
     own = found.mixture.loc[0, :, 0], jax.nn.softmax(found.mixture.log_weights[0])
     assert float(own[1][own[0] > 0].sum()) == pytest.approx(0.5, abs=0.1)
 
 
 def test_off_leaves_all_as_it_is(squares, posterior):
-    assert judged(*squares, posterior, jax.random.key(1), "off") is posterior
+    assert judged(*squares, posterior, jax.random.key(1), "off") == (posterior, None)
 
 
 def test_what_is_exact_is_not_weighed(squares, exact):
-    assert judged(*squares, exact, jax.random.key(1)) is exact
+    assert judged(*squares, exact, jax.random.key(1)) == (exact, None)
 
 
 def test_a_run_stores_the_verdicts(squares, tmp_path):
@@ -175,7 +175,7 @@ def test_a_sampler_starts_from_the_draws_and_its_experts_cover_them(squares, pos
     from bayes_badger.trust.judge import _from_sampler
 
     program, evidence = squares
-    found = judged(program, evidence, posterior, jax.random.key(1))
+    found, _ = judged(program, evidence, posterior, jax.random.key(1))
     u = np.moveaxis(found.draws.values["z"][0], 0, 1)[..., None]
     society = _from_sampler(program, evidence, u, jax.random.key(2), lambda *_: None)
     assert (np.asarray(society.mean) > 0).any(1).all()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -37,10 +38,20 @@ def log_terms(
     return -0.5 * (z**2 + LOG_2_PI) - jnp.log(jnp.diag(scale_tril))
 
 
+def log_standard_normal(points: Any) -> Any:
+    """Log density of N(0, I), `[..., d]` to `[...]`, in nats: of NumPy's arrays or of JAX's."""
+    return -0.5 * (points**2).sum(-1) - 0.5 * points.shape[-1] * LOG_2_PI
+
+
+def triangular(root: Float[Array, "m d"]) -> Float[Array, "m m"]:
+    """The Cholesky factor of A Aᵀ = Rᵀ R, where Aᵀ = Q R: A may have any shape."""
+    upper = jnp.linalg.qr(root.T, mode="r")
+    signs = jnp.where(jnp.diag(upper) < 0, -1.0, 1.0).astype(upper.dtype)
+    return jnp.tril((upper * signs[:, None]).T)
+
+
 def scale_tril_of_rows(scale_tril: Float[Array, "d d"], rows: Sequence[int]) -> Float[Array, "m m"]:
     """The Cholesky factor of the covariance of some entries, in the order given.
-
-    With A the rows of the factor, their covariance is A Aᵀ = Rᵀ R, where Aᵀ = Q R.
 
     Example:
         >>> print(scale_tril_of_rows(jnp.array([[1.0, 0.0], [3.0, 4.0]]), [1]))
@@ -48,10 +59,7 @@ def scale_tril_of_rows(scale_tril: Float[Array, "d d"], rows: Sequence[int]) -> 
     """
     if list(rows) == list(range(len(rows))):
         return scale_tril[: len(rows), : len(rows)]
-    chosen = scale_tril[np.asarray(rows, int)]
-    upper = jnp.linalg.qr(chosen.T, mode="r")
-    signs = jnp.where(jnp.diag(upper) < 0, -1.0, 1.0).astype(upper.dtype)
-    return jnp.tril((upper * signs[:, None]).T)
+    return triangular(scale_tril[np.asarray(rows, int)])
 
 
 def conditioned(

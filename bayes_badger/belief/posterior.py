@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import equinox as eqx
 import numpy as np
@@ -26,7 +25,6 @@ class Posterior(eqx.Module):
             what has one in closed form; None where the inner loop has none.
         independent: Whether the draws are independent, so that there is nothing to converge.
         approximate: Whether the mixture is an approximation, which draws from it inherit.
-        verdicts: What was found when it was judged, task by task; None where it was not.
         notes: What was chosen, and why, one sentence each.
         warnings: Why the numbers are not to be trusted, one sentence each; empty when they are.
     """
@@ -39,6 +37,5 @@ class Posterior(eqx.Module):
     means: Mapping[str, np.ndarray] | None = None
     independent: bool = False
     approximate: bool = False
-    verdicts: Any = None
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()

@@ -22,6 +22,13 @@ CHUNK = 32
 Work = Callable[[np.ndarray, Data, np.ndarray], Any]
 
 
+def each_task[Out](function: Callable[[Any], Out], xs: Any) -> Out:
+    """Compiled work on the tasks of a chunk: one after another on a CPU, elsewhere all at once."""
+    if jax.default_backend() == "cpu":
+        return jax.lax.map(function, xs)
+    return jax.vmap(function)(xs)
+
+
 def over_chunks(evidence: Evidence, work: Work, report: Report, stage: str) -> Any:
     """The results of all tasks, in their order: a tree of arrays `[task, ...]`.
 

@@ -20,6 +20,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from bayes_badger.belief import Mixture
 from bayes_badger.errors import BadgerError
 from bayes_badger.inner_loop._split import assignments, count_of
+from bayes_badger.inner_loop.protocol import StepInfo
 from bayes_badger.program import LIFETIME, TASK, WHITENED, Program, Step
 
 # How far a density may be from the quadratic that it should be, relative to its own size.
@@ -42,18 +43,6 @@ class FilterState(NamedTuple):
     scale_tril: np.ndarray
     discrete: dict[str, np.ndarray]
     task_states: int
-
-
-class StepInfo(NamedTuple):
-    """What one piece of evidence did, in nats.
-
-    Attributes:
-        log_score: Log predictive probability of the outcome before it was seen: a proper code.
-        information_gain: KL of the new belief from the old, of the assignments and the Gaussians.
-    """
-
-    log_score: float
-    information_gain: float
 
 
 class StepByStep(eqx.Module):

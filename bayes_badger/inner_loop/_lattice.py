@@ -8,6 +8,8 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from bayes_badger.belief.gaussian import log_standard_normal
+
 # Bits of a key that hold one position, by dimensions; the other bits tell the lattices apart.
 BITS = {1: 30, 2: 20, 3: 14}
 
@@ -80,11 +82,6 @@ class Integral:
         log_weights = np.concatenate([lattice.log_density() for lattice in self.lattices])
         weights = np.exp(log_weights - log_weights.max())
         return nodes, weights / weights.sum()
-
-
-def log_standard_normal(points: np.ndarray) -> np.ndarray:
-    """Log density of N(0, I), `[..., d]` to `[...]`."""
-    return -0.5 * (points**2).sum(-1) - 0.5 * points.shape[-1] * np.log(2 * np.pi)
 
 
 def neighbours(index: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:

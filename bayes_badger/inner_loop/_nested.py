@@ -18,11 +18,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from bayes_badger.belief.gaussian import log_standard_normal
 from bayes_badger.evidence import Evidence
 from bayes_badger.inner_loop import _quadratic as quadratic
 from bayes_badger.inner_loop._density import parts_of
 from bayes_badger.inner_loop._interpolation import draw as draw_interpolated
-from bayes_badger.inner_loop._lattice import Integral, Lattice, log_standard_normal, logsumexp
+from bayes_badger.inner_loop._lattice import Integral, Lattice, logsumexp
 from bayes_badger.inner_loop._quadratic import CELLS, Arrow, Points
 from bayes_badger.inner_loop._quadrature import integrate
 from bayes_badger.inner_loop._split import Split

@@ -13,14 +13,16 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
+from bayes_badger.belief.gaussian import log_standard_normal
+from bayes_badger.inner_loop._chunks import each_task
 from bayes_badger.inner_loop._climb import LogJoint, climb
 from bayes_badger.inner_loop._policy import Look, Policy
 from bayes_badger.inner_loop._portions import Portion
 from bayes_badger.inner_loop._refit import Check, refitted
 from bayes_badger.inner_loop._search import look_around, send_scouts, with_scouts
-from bayes_badger.inner_loop._society import Society, log_standard_normal, normalised
+from bayes_badger.inner_loop._society import Society, normalised, relative_weights
 from bayes_badger.program import Data, Program
 
 # Points whose log likelihoods are computed at once, times rows.
@@ -59,7 +61,6 @@ def take_in(
     effort: Effort,
     first: bool,
     straight: bool,
-    at_once: int = 1,
 ) -> Found:
     """Takes a portion of each task in.
 
@@ -72,7 +73,6 @@ def take_in(
         effort: How hard to try.
         first: Whether the society is the prior, so that each expert looks around before it climbs.
         straight: Whether one Gaussian is the posterior, as in linear-Gaussian programs.
-        at_once: Tasks that are worked on together.
     """
 
     def one(xs: tuple[Society, Data, Array, Array, Array]) -> Found:
@@ -87,7 +87,7 @@ def take_in(
             lambda m, s, h, w, u: climb(
                 program, policy, (m, s), h, w, data, new, effort.sweeps, u, first
             )
-        )(experts.mean, experts.root, experts.hidden, _relative(experts), start)
+        )(experts.mean, experts.root, experts.hidden, relative_weights(experts.log_weights), start)
         joint = experts.log_weights + climbed.log_joint
         total = jax.scipy.special.logsumexp(joint) - relative
         experts = Society(
@@ -108,8 +108,7 @@ def take_in(
             experts = with_scouts(log_joint, experts, scouts, total)
         return _refitted(program, policy, experts, data, seen, keys[2], effort, climbed.moves.max())
 
-    xs = (society, portion.data, portion.seen, portion.new, keys)
-    return jax.lax.map(one, xs, batch_size=at_once if at_once > 1 else None)
+    return each_task(one, (society, portion.data, portion.seen, portion.new, keys))
 
 
 @eqx.filter_jit
@@ -121,7 +120,6 @@ def refit_only(
     seen: Array,
     keys: Key[Array, " task"],
     effort: Effort,
-    at_once: int = 1,
 ) -> Found:
     """Refits a society that is near the posterior already to all rows of each task."""
 
@@ -131,8 +129,7 @@ def refit_only(
         none = jnp.zeros((), int)
         return _refitted(program, policy, experts, data, seen, key, effort, none)
 
-    xs = (society, data, seen, keys)
-    return jax.lax.map(one, xs, batch_size=at_once if at_once > 1 else None)
+    return each_task(one, (society, data, seen, keys))
 
 
 def _refitted(
@@ -182,10 +179,6 @@ def log_joint_of(
     return of, jnp.where(seen, reference, 0.0).sum()
 
 
-def _relative(society: Society) -> Array:
-    return society.log_weights + jnp.log(len(society.log_weights))
-
-
 def _advised(policy: Policy, society: Society) -> tuple[Array, Array]:
     """How far each expert looks, and how eagerly it is split."""
 
@@ -195,4 +188,4 @@ def _advised(policy: Policy, society: Society) -> tuple[Array, Array]:
         advice, _ = policy(look)
         return advice.searching, advice.splitting
 
-    return jax.vmap(one)(society.root, _relative(society), society.hidden)
+    return jax.vmap(one)(society.root, relative_weights(society.log_weights), society.hidden)

@@ -16,11 +16,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from bayes_badger.belief.gaussian import LOG_2_PI, triangular
 from bayes_badger.inner_loop import _small as small
 from bayes_badger.inner_loop._climb import HARDER, ROUNDING, SHORT, SOFTER
 from bayes_badger.inner_loop._policy import Advice, Look, Policy
 from bayes_badger.inner_loop._predictive import NORMAL, log_predictive
-from bayes_badger.inner_loop._society import LOG_2PI, Society
+from bayes_badger.inner_loop._society import (
+    Society,
+    information_gain,
+    relative_weights,
+    reweighted,
+)
 from bayes_badger.program import Data, Program
 
 
@@ -69,9 +75,7 @@ def to_lanes(society: Society) -> Lanes:
 def from_lanes(lanes: Lanes) -> Society:
     """Experts first, and roots triangular again."""
     society = Society(*(jnp.moveaxis(x, -1, 0) for x in lanes))
-    upper = jnp.linalg.qr(jnp.swapaxes(society.root, -1, -2), mode="r")
-    sign = jnp.where(jnp.diagonal(upper, axis1=-2, axis2=-1) < 0, -1.0, 1.0)
-    return society._replace(root=jnp.swapaxes(upper * sign[..., None], -1, -2))
+    return society._replace(root=jax.vmap(triangular)(society.root))
 
 
 def assimilate_one_number(
@@ -93,7 +97,7 @@ def assimilate_one_number(
     def moved(noise: Array) -> Array:
         return lanes.mean + small.total([root[:, j] * noise[j] for j in range(len(noise))])
 
-    relative = lanes.log_weights + jnp.log(experts)
+    relative = relative_weights(lanes.log_weights)
     shrinkage = 0.5 * jnp.log(small.total([root[:, j] ** 2 for j in range(len(root))]))
 
     def advised(row: _Row, hidden: Array) -> tuple[Array, Array, Array, Array]:
@@ -109,17 +113,26 @@ def assimilate_one_number(
     if predictive == NORMAL:
         variance = (1.0 + square) / start.information
         away = _outcome(data) - start.number
-        scores = -0.5 * (away**2 / variance + jnp.log(variance) + LOG_2PI)
+        scores = -0.5 * (away**2 / variance + jnp.log(variance) + LOG_2_PI)
     else:
         scores = jax.vmap(lambda m, s: log_predictive(program, predictive, m, s, data), (1, 2))(
             lanes.mean, root
         )
 
-    def move(place: _Place) -> _Place:
+    def direction(place: _Place, easy: Array | float) -> tuple[Array, Array]:
+        """The slope of an expert and its row, and the step that it asks for, times `easy`."""
         along = whitened(place.row.slope * trust) * jnp.sqrt(place.row.information)
         slope = whitened(place.row.score * trust) - place.noise
+        return slope, slope - along * _dot(along, slope) / (easy + _dot(along, along))
+
+    def settled(place: _Place) -> Array:
+        """Which experts are at their highest point, up to what a row's step is worth."""
+        left = 0.5 * _dot(*direction(place, 1.0))
+        return place.done | (left < SHORT + ROUNDING * jnp.abs(place.height))
+
+    def move(place: _Place) -> _Place:
         easy = 1.0 + place.damping
-        step = slope - along * _dot(along, slope) / (easy + _dot(along, along))
+        slope, step = direction(place, easy)
         there = place.noise + share * step / easy
         row = _row(program, predictive, moved(there), data)
         height = row.value - 0.5 * _dot(there, there)
@@ -138,9 +151,7 @@ def assimilate_one_number(
     zero = jnp.zeros_like(lanes.mean)
     place = _Place(zero, start.value, start, jnp.zeros(experts), stopping, jnp.zeros((), int))
     place = move(place)
-    place = jax.lax.while_loop(
-        lambda p: ~_settled(p, whitened, trust).all() & (p.moves < moves), move, place
-    )
+    place = jax.lax.while_loop(lambda p: ~settled(p).all() & (p.moves < moves), move, place)
     along = whitened(place.row.slope * trust) * jnp.sqrt(place.row.information)
     square = _dot(along, along)
     r = jnp.sqrt(1.0 + square)
@@ -148,15 +159,10 @@ def assimilate_one_number(
     after_root = root - sideways[:, None] * along[None, :] / (r * (r + 1.0))
     after_mean = moved(place.noise)
 
-    joint = lanes.log_weights + scores
-    log_score = jax.scipy.special.logsumexp(joint)
-    known = jnp.isfinite(log_score)
-    log_weights = jnp.where(known, joint - log_score, lanes.log_weights)
-    fine = known & jnp.isfinite(after_mean).all(0) & jnp.isfinite(square) & real
-    weights = jnp.exp(log_weights)
-    changed = jnp.where(weights > 0, log_weights - lanes.log_weights, 0.0)
+    log_weights, log_score = reweighted(lanes.log_weights, scores)
+    fine = jnp.isfinite(after_mean).all(0) & jnp.isfinite(square) & jnp.isfinite(log_score) & real
     each = 0.5 * (_dot(place.noise, place.noise) - square / (1.0 + square)) + jnp.log(r)
-    gain = (weights * (changed + jnp.where(fine, each, 0.0))).sum()
+    gain = information_gain(lanes.log_weights, log_weights, jnp.where(fine, each, 0.0))
     after = Lanes(
         jnp.where(real, log_weights, lanes.log_weights),
         jnp.where(fine, after_mean, lanes.mean),
@@ -164,16 +170,6 @@ def assimilate_one_number(
         jnp.where(fine, remembered, lanes.hidden),
     )
     return after, jnp.where(real, log_score, 0.0), jnp.where(real, gain, 0.0)
-
-
-def _settled(place: _Place, whitened: object, trust: Array) -> Array:
-    """Which experts are at their highest point, up to what a row's step is worth."""
-    slope = whitened(place.row.score * trust) - place.noise  # type: ignore[operator]
-    along = whitened(place.row.slope * trust)  # type: ignore[operator]
-    along = along * jnp.sqrt(place.row.information)
-    step = slope - along * _dot(along, slope) / (1.0 + _dot(along, along))
-    left = 0.5 * _dot(slope, step)
-    return place.done | (left < SHORT + ROUNDING * jnp.abs(place.height))
 
 
 def _dot(left: Array, right: Array) -> Array:
@@ -197,7 +193,7 @@ def _row(program: Program, predictive: str, mean: Array, data: Data) -> _Row:
     )(mean)
     if predictive == NORMAL:
         away = _outcome(data) - number_there
-        height = -0.5 * (away**2 * information + LOG_2PI) - last
+        height = -0.5 * (away**2 * information + LOG_2_PI) - last
         return _Row(height, away * information * slope, slope, information, number_there)
     height, score = jax.vmap(jax.value_and_grad(value), 1, (0, 1))(mean)
     return _Row(height, score, slope, information, number_there)

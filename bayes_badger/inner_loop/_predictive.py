@@ -20,9 +20,9 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy.special import roots_hermitenorm
 
+from bayes_badger.belief.gaussian import LOG_2_PI
 from bayes_badger.inner_loop import _small as small
 from bayes_badger.inner_loop._points import cloud
-from bayes_badger.inner_loop._society import LOG_2PI
 from bayes_badger.program import Data, Program
 
 NORMAL, SCALED_NORMAL, LINE, CLOUD = "normal", "scaled normal", "line", "cloud"
@@ -73,7 +73,7 @@ def _normal(program: Program, kind: str, mean: Array, root: Array, data: Data) -
 
 
 def _log_normal(away: Array, variance: Array) -> Array:
-    return -0.5 * (away**2 / variance + jnp.log(variance) + LOG_2PI)
+    return -0.5 * (away**2 / variance + jnp.log(variance) + LOG_2_PI)
 
 
 def _along_a_line(program: Program, mean: Array, root: Array, data: Data) -> Array:
@@ -86,7 +86,7 @@ def _along_a_line(program: Program, mean: Array, root: Array, data: Data) -> Arr
 
     def log_joint(s: Array) -> Array:
         rows, _ = program.rows_and_factors(mean + s * direction, data)
-        return rows[0] - 0.5 * (s**2 + LOG_2PI)
+        return rows[0] - 0.5 * (s**2 + LOG_2_PI)
 
     # The trapezoidal rule in t, with s = centre + width sinh(t) / ..., is as fine as the outcome's
     # information at the centre asks for, and as wide as the prior.

@@ -19,13 +19,13 @@ from dataclasses import replace
 
 import numpy as np
 
+from bayes_badger.belief.gaussian import log_standard_normal
 from bayes_badger.inner_loop._lattice import (
     Integral,
     Lattice,
     keys_of,
     likeness,
     log_perplexity,
-    log_standard_normal,
     logsumexp,
     modes,
     neighbours,

@@ -17,14 +17,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
+from scipy.stats import norm
 
+from bayes_badger.belief.gaussian import log_standard_normal
 from bayes_badger.inner_loop import _small as small
 from bayes_badger.inner_loop._climb import LogJoint
 from bayes_badger.inner_loop._points import cloud, turned
 from bayes_badger.inner_loop._society import (
     Society,
     log_densities,
-    log_standard_normal,
     normalised,
 )
 
@@ -81,8 +82,9 @@ def refitted(
         splitting: Added to the log of an expert's share of those that are re-born, by expert.
         key: For the turns of the points.
         rounds: Of refits; one more looks at the last.
-        points: Of each expert, at least twice the dimensions.
+        points: Of each expert; at least twice the dimensions are taken.
     """
+    points = max(points, 2 * society.mean.shape[1])
     reborn = np.array([REBORN.get(i, 0.0) for i in range(rounds + 1)]) * (rounds > 0)
 
     def one(
@@ -114,7 +116,7 @@ def _weighted(
 ) -> _Weighted:
     """Points of experts and of the prior, and the share that each has of all weight."""
     experts, size = society.mean.shape
-    n, n_prior = max(points, 2 * size), max(64, 2 * int(0.5 * PRIOR * experts * points))
+    n, n_prior = points, max(64, 2 * int(0.5 * PRIOR * experts * points))
     turn_key, prior_key = jax.random.split(key)
     turns = jax.vmap(lambda k: turned(k, size))(jax.random.split(turn_key, experts))
     noise = jnp.einsum("kij,nj->kni", turns, jnp.asarray(cloud(n, size), jnp.float32))
@@ -294,7 +296,5 @@ def _longest_axis(root: Array) -> Array:
 
 def _square_quantiles(most: int) -> np.ndarray:
     """Mean square of the c quantiles of a normal, for each c; 1 where there are none to spread."""
-    from scipy.stats import norm
-
     means = [np.mean(norm.ppf((np.arange(c) + 0.5) / c) ** 2) for c in range(2, most + 1)]
     return np.array([1.0, 1.0, *means], np.float32)[: most + 1]

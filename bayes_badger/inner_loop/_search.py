@@ -55,7 +55,7 @@ def send_scouts(
     """As many scouts as experts, each at a mode of the whole posterior; `[k, ...]`."""
     experts, size = society.mean.shape
     wider = 1.0 + WIDER * np.sqrt(IN_DIMENSIONS / max(size, IN_DIMENSIONS))
-    wide = jnp.asarray(wider * cloud(2 * OF * experts // 2, size, 2), jnp.float32)
+    wide = jnp.asarray(wider * cloud(OF * experts, size, 2), jnp.float32)
     wide = wide @ turned(key, size)
     start = _best(log_joint, wide.reshape(experts, OF, size))
     prior = jnp.zeros(size), jnp.eye(size)

@@ -10,10 +10,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from bayes_badger.belief import Mixture
+from bayes_badger.belief.gaussian import LOG_2_PI
 from bayes_badger.inner_loop import _small as small
 from bayes_badger.program import Latent
 
-LOG_2PI = float(np.log(2 * np.pi))
 # An expert of less than this share of an equal one's weight does not count as alive.
 ALIVE = 1e-3
 
@@ -40,14 +40,34 @@ def normalised(log_weights: Float[Array, " k"]) -> Float[Array, " k"]:
     return jnp.where(jnp.isfinite(total), log_weights - total, -jnp.log(len(log_weights)))
 
 
+def reweighted(
+    log_weights: Float[Array, " k"], scores: Float[Array, " k"]
+) -> tuple[Float[Array, " k"], Float[Array, ""]]:
+    """Weights after an outcome that each expert gave a log score, and the society's log score.
+
+    Where no expert holds the outcome possible the weights stay.
+    """
+    joint = log_weights + scores
+    log_score = jax.scipy.special.logsumexp(joint)
+    return jnp.where(jnp.isfinite(log_score), joint - log_score, log_weights), log_score
+
+
+def information_gain(
+    before: Float[Array, " k"], after: Float[Array, " k"], each: Float[Array, " k"]
+) -> Float[Array, ""]:
+    """KL of a society from what it was: of its log weights, and of each expert, in nats."""
+    weights = jnp.exp(after)
+    return (weights * (jnp.where(weights > 0, after - before, 0.0) + each)).sum()
+
+
+def relative_weights(log_weights: Float[Array, " k"]) -> Float[Array, " k"]:
+    """Log of each weight in units of an equal one."""
+    return log_weights + jnp.log(len(log_weights))
+
+
 def alive(log_weights: Float[Array, " k"]) -> Array:
     """Which experts have a weight that counts."""
     return log_weights > np.log(ALIVE / log_weights.shape[-1])
-
-
-def log_standard_normal(u: Float[Array, "*n u"]) -> Float[Array, "*n"]:
-    """Log density of N(0, I), in nats."""
-    return -0.5 * (u**2).sum(-1) - 0.5 * u.shape[-1] * LOG_2PI
 
 
 def log_densities(
@@ -56,7 +76,7 @@ def log_densities(
     """Log density of each point under each Gaussian, in nats."""
     size = mean.shape[-1]
     inverse = jax.vmap(small.inverse_lower)(root)
-    constant = -jax.vmap(small.log_det)(root) - 0.5 * size * LOG_2PI
+    constant = -jax.vmap(small.log_det)(root) - 0.5 * size * LOG_2_PI
     if size > small.UNROLLED:
         centred = jnp.einsum("kij,mj->mki", inverse, points)
         noise = centred - jnp.einsum("kij,kj->ki", inverse, mean)

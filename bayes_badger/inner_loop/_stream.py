@@ -7,35 +7,29 @@ proper code.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool
 
 from bayes_badger.inner_loop import _small as small
 from bayes_badger.inner_loop._climb import climb
 from bayes_badger.inner_loop._one_number import assimilate_one_number, from_lanes, to_lanes
 from bayes_badger.inner_loop._policy import Policy
 from bayes_badger.inner_loop._predictive import LINE, NORMAL, log_predictive
-from bayes_badger.inner_loop._society import Society
+from bayes_badger.inner_loop._society import (
+    Society,
+    information_gain,
+    relative_weights,
+    reweighted,
+)
+from bayes_badger.inner_loop.protocol import StepInfo
 from bayes_badger.program import Data, Program
 
 # Moves within a row: one is enough but for rows that are a great surprise.
 MOVES = 16
-
-
-class StepInfo(NamedTuple):
-    """What one piece of evidence did, in nats.
-
-    Attributes:
-        log_score: Log predictive probability of the outcome before it was seen: a proper code.
-        information_gain: KL of the new belief from the old, of the weights and of each Gaussian.
-    """
-
-    log_score: Float[Array, ""]
-    information_gain: Float[Array, ""]
 
 
 def assimilate(
@@ -59,21 +53,18 @@ def assimilate(
     scores = jax.vmap(lambda m, s: log_predictive(program, predictive, m, s, data))(
         society.mean, society.root
     )
-    joint = society.log_weights + scores
-    log_score = jax.scipy.special.logsumexp(joint)
-    known = jnp.isfinite(log_score)
-    log_weights = jnp.where(known, joint - log_score, society.log_weights)
-    relative = society.log_weights + jnp.log(len(scores))
+    log_weights, log_score = reweighted(society.log_weights, scores)
+    relative = relative_weights(society.log_weights)
     mask = jnp.ones(1, bool)
     climbed = jax.vmap(lambda m, s, h, w: climb(program, policy, (m, s), h, w, data, mask, MOVES))(
         society.mean, society.root, society.hidden, relative
     )
-    fine = known & jnp.isfinite(climbed.mean).all(-1) & jnp.isfinite(climbed.root).all((-1, -2))
+    sound = jnp.isfinite(climbed.mean).all(-1) & jnp.isfinite(climbed.root).all((-1, -2))
+    fine = sound & jnp.isfinite(log_score)
     mean = jnp.where(fine[:, None], climbed.mean, society.mean)
     root = jnp.where(fine[:, None, None], climbed.root, society.root)
-    weights = jnp.exp(log_weights)
-    moved = jnp.where(weights > 0, log_weights - society.log_weights, 0.0)
-    gain = (weights * (moved + jax.vmap(_divergence)(mean, root, society.mean, society.root))).sum()
+    moved = jax.vmap(_divergence)(mean, root, society.mean, society.root)
+    gain = information_gain(society.log_weights, log_weights, moved)
     after = Society(log_weights, mean, root, climbed.hidden)
     kept = jax.tree.map(lambda new, old: jnp.where(real, new, old), after, society)
     return kept, StepInfo(jnp.where(real, log_score, 0.0), jnp.where(real, gain, 0.0))

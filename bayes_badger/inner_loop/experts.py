@@ -29,10 +29,11 @@ from bayes_badger.inner_loop._offline import Effort, refit_only, take_in
 from bayes_badger.inner_loop._plan import Plan, make_plan, prior_society, rows_to_look_at
 from bayes_badger.inner_loop._policy import Policy, Untaught
 from bayes_badger.inner_loop._portions import lengths, portions, stretched
+from bayes_badger.inner_loop._predictive import CLOUD
 from bayes_badger.inner_loop._society import Society, alive, all_alike, as_mixture
 from bayes_badger.inner_loop._split import unfit
-from bayes_badger.inner_loop._stream import StepInfo, assimilate, through
-from bayes_badger.inner_loop.protocol import Report, silent
+from bayes_badger.inner_loop._stream import assimilate, through
+from bayes_badger.inner_loop.protocol import Report, StepInfo, silent
 from bayes_badger.program import LIFETIME, WHITENED, Data, Program, Step
 
 # Refits to each portion but the last.
@@ -202,7 +203,7 @@ class Experts(eqx.Module):
     def plan(self, program: Program, evidence: Evidence) -> Plan:
         """What is settled before any outcome is looked at."""
         if not evidence.n_rows:
-            return Plan(np.zeros((program.size, 0)), "cloud")
+            return Plan(np.zeros((program.size, 0)), CLOUD)
         some = np.flatnonzero(evidence.lengths)[:256]
         block = evidence.select(some).padded()
         return make_plan(program, rows_to_look_at(data_of(block), block.mask))
@@ -223,14 +224,13 @@ class Experts(eqx.Module):
                 program, plan.predictive, self.policy, society, data, jnp.asarray(mask)
             )
             unknown = np.full(tasks, np.nan)
-            scores = infos.log_score.sum(1)
+            scores = jnp.sum(infos.log_score, 1)
             return Inferred(society, scores, unknown, unknown, np.zeros(tasks, int))
         effort = Effort(settings.sweeps, settings.refits, settings.points)
-        at_once = 1 if jax.default_backend() == "cpu" else tasks
         if near is not None:
             length = lengths(int(mask.sum(1).max(initial=1)))[-1]
             data, seen = stretched(data, mask, length)
-            found = refit_only(program, self.policy, near, data, seen, keys, effort, at_once)
+            found = refit_only(program, self.policy, near, data, seen, keys, effort)
             log_evidence = found.check.log_evidence
         else:
             steps, log_evidence = list(portions(data, mask)), jnp.zeros(tasks)
@@ -246,7 +246,6 @@ class Experts(eqx.Module):
                     effort._replace(refits=refits),
                     i == 0,
                     plan.straight,
-                    at_once,
                 )
                 society = found.society
                 # Where nothing is refitted, a portion's evidence is of its new rows alone.

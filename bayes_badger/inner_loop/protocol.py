@@ -6,9 +6,9 @@ An inner loop is one file with two names: `Settings`, a pydantic model of what a
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray
 
 from bayes_badger.belief import Posterior
 from bayes_badger.evidence import Evidence
@@ -25,6 +25,18 @@ class Report(Protocol):
 
 def silent(stage: str, done: int, total: int, note: str = "") -> None:
     """A report that nobody reads."""
+
+
+class StepInfo(NamedTuple):
+    """What one piece of evidence did, in nats.
+
+    Attributes:
+        log_score: Log predictive probability of the outcome before it was seen: a proper code.
+        information_gain: KL of the new belief from the old, of the weights and of each Gaussian.
+    """
+
+    log_score: float | Array
+    information_gain: float | Array
 
 
 @runtime_checkable

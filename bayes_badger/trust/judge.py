@@ -41,7 +41,7 @@ def judged(
     key: PRNGKeyArray,
     how: str = "weigh",
     report: Report = silent,
-) -> Posterior:
+) -> tuple[Posterior, Verdicts | None]:
     """The posterior with draws re-weighted by the true density, and a verdict for each task.
 
     Args:
@@ -54,12 +54,13 @@ def judged(
         report: Is told how far it has come.
 
     Returns:
-        The same, with `verdicts`, draws that are re-weighted and drawn again, log evidence with
-        its standard error, and a warning where tasks stay flagged.
+        The posterior with draws that are re-weighted and drawn again, log evidence with its
+        standard error, and a warning where tasks stay flagged; and the verdicts, None where
+        nothing was judged.
     """
     if how == OFF or not posterior.approximate or posterior.mixture is None:
-        return posterior
-    keys = jax.random.split(key, 6)
+        return posterior, None
+    keys = jax.random.split(key, 3)
     belief = as_society(posterior.mixture)
     other = Experts(Settings()).societies(program, evidence, keys[0], report, turn=1).society
     n = posterior.draws.chains * posterior.draws.draws
@@ -77,17 +78,17 @@ def judged(
         f"draws were weighed by the true density: of {verdicts.draws} for each task, "
         f"{verdicts.ess.min():.0f} or more count"
     )
-    return dataclasses.replace(
+    posterior = dataclasses.replace(
         posterior,
         draws=Draws(values, {}, variables=posterior.draws.variables),
         mixture=Mixture(belief.log_weights, belief.mean, belief.root, posterior.mixture.latents),
         log_evidence=float(verdicts.log_evidence.sum()),
         log_evidence_error=float(np.sqrt((verdicts.log_evidence_error**2).sum())),
         log_evidence_by_task=verdicts.log_evidence,
-        verdicts=verdicts,
         notes=tuple(notes),
         warnings=(*posterior.warnings, *told(verdicts, evidence.tasks, evidence.task_name)),
     )
+    return posterior, verdicts
 
 
 def _counted(count: int, word: str) -> str:
@@ -120,14 +121,13 @@ def _weigh(
     keys = jax.random.split(key, evidence.n_tasks)
     chance_of = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
     seeds = chance_of.integers(2**63, size=evidence.n_tasks)
-    at_once = 1 if jax.default_backend() == "cpu" else 32
 
     def work(tasks: np.ndarray, data: Data, mask: np.ndarray) -> tuple[np.ndarray, ...]:
         length = lengths(int(mask.sum(1).max(initial=1)))[-1]
         data, seen = stretched(data, mask, length)
         some = jnp.asarray(tasks)
         first, second = (jax.tree.map(lambda x: x[some], x) for x in (belief, other))
-        found = weighed(program, first, second, data, seen, keys[some], PER_DRAW * n, at_once)
+        found = weighed(program, first, second, data, seen, keys[some], PER_DRAW * n)
         return _told_of(found, seeds[tasks], n)
 
     k, ess, prior, missed, evidences, errors, u = over_chunks(evidence, work, report, "weighing")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 
@@ -52,16 +53,8 @@ class Verdicts:
 
     def table(self) -> Mapping[str, np.ndarray]:
         """By name, `[task]`; log evidence and its error in nats."""
-        return {
-            "pareto_k": self.pareto_k,
-            "ess": self.ess,
-            "prior_share": self.prior_share,
-            "missed": self.missed,
-            "log_evidence": self.log_evidence,
-            "log_evidence_error": self.log_evidence_error,
-            "flagged": self.flagged,
-            "done": self.done,
-        }
+        own = {name: getattr(self, name) for name in BY_TASK if name != "done"}
+        return own | {"flagged": self.flagged, "done": self.done}
 
     def replaced(self, tasks: np.ndarray, others: Verdicts, done: str) -> Verdicts:
         """With the verdicts of some tasks instead."""
@@ -71,16 +64,9 @@ class Verdicts:
             old[tasks] = new
             return old
 
-        return Verdicts(
-            put(self.pareto_k, others.pareto_k),
-            put(self.ess, others.ess),
-            self.draws,
-            put(self.prior_share, others.prior_share),
-            put(self.missed, others.missed),
-            put(self.log_evidence, others.log_evidence),
-            put(self.log_evidence_error, others.log_evidence_error),
-            put(self.done, np.full(len(tasks), done)),
-        )
+        others = replace(others, done=np.full(len(tasks), done))
+        changed: dict[str, Any] = {n: put(getattr(self, n), getattr(others, n)) for n in BY_TASK}
+        return replace(self, **changed)
 
     def reason(self, task: int) -> str:
         """Why a task is flagged."""
@@ -91,6 +77,10 @@ class Verdicts:
         if self.pareto_k[task] > PARETO_K and self.ess[task] < NEARLY_ALL * self.draws:
             return f"Pareto k {self.pareto_k[task]:.2f}, above {PARETO_K}"
         return f"{self.ess[task]:.0f} of {self.draws} draws count"
+
+
+# What there is one of for each task.
+BY_TASK = tuple(x.name for x in fields(Verdicts) if x.name != "draws")
 
 
 def told(verdicts: Verdicts, labels: Iterable[object], task_name: str, most: int = 3) -> list[str]:

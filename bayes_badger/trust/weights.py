@@ -14,8 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PRNGKeyArray
 
+from bayes_badger.belief.gaussian import log_standard_normal
+from bayes_badger.inner_loop._chunks import each_task
 from bayes_badger.inner_loop._offline import log_joint_of
-from bayes_badger.inner_loop._society import Society, log_densities, log_standard_normal
+from bayes_badger.inner_loop._society import Society, log_densities
 from bayes_badger.program import Data, Program
 
 # Shares of the draws: of the belief and of the second opinion together, and of the prior.
@@ -49,7 +51,6 @@ def weighed(
     seen: Array,
     keys: Key[Array, " task"],
     n: int,
-    at_once: int = 1,
 ) -> Weighed:
     """Draws and weights of some tasks, `[task, ...]`; n draws of each.
 
@@ -61,7 +62,6 @@ def weighed(
         seen: Which rows are real, `[task, step]`.
         keys: One for each task.
         n: Draws of each task.
-        at_once: Tasks that are worked on together.
     """
     from_prior = max(int(PRIOR * n), 1)
     first = (n - from_prior + 1) // 2
@@ -91,8 +91,7 @@ def weighed(
         beyond = jnp.maximum(share[-from_prior:].sum() - due, 0.0)
         return Weighed(points, log_weights + relative, (share * low).sum(), beyond)
 
-    xs = (belief, second, data, seen, keys)
-    return jax.lax.map(one, xs, batch_size=at_once if at_once > 1 else None)
+    return each_task(one, (belief, second, data, seen, keys))
 
 
 def _sample(society: Society, key: PRNGKeyArray, n: int) -> Array:

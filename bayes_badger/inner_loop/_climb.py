@@ -79,15 +79,29 @@ def expand(
     if program.information == SIGMA_POINTS:
         score, hessian = stein_score_and_hessian(value, u, root)
         return Expansion(value(u), score, nearest_psd(-hessian))
-    height, score = jax.value_and_grad(value)(u)
     if program.information != EXPECTED:
+        height, score = jax.value_and_grad(value)(u)
         return Expansion(height, score, nearest_psd(-jax.hessian(value)(u)))
-    jacobian = jax.jacfwd(lambda u: program.outcome_parameters(u, data)[0])(u)
-    own = program.outcome_parameters(u, data)[1] * mask[:, None, None]
-    if own.shape[-1] <= 2:
-        rows = jnp.einsum("tpq,tqi->tpi", own, jacobian)
-        return Expansion(height, score, (rows[..., None] * jacobian[..., None, :]).sum((0, 1)))
-    return Expansion(height, score, jnp.einsum("tpi,tpq,tqj->ij", jacobian, own, jacobian))
+
+    def outcomes(u: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+        theta, own = program.outcome_parameters(u, data)
+        height = value(u)
+        return (theta, height), (own, height)
+
+    # The parameters' slopes are taken forward in any case; the score is one row more.
+    (slopes, score), (own, height) = jax.jacfwd(outcomes, has_aux=True)(u)
+    slopes = jnp.moveaxis(slopes, (2, 1, 0), (0, 1, 2))
+    own = jnp.moveaxis(own * mask[:, None, None], 0, -1)
+    parts = range(len(own))
+    if len(parts) > small.UNROLLED:
+        heavy = jnp.einsum("pqt,iqt->ipt", own, slopes)
+    else:
+        each = [small.total([own[p, q] * slopes[:, q] for q in parts]) for p in parts]
+        heavy = jnp.stack(each, 1)
+    # Written out once: on a CPU XLA would compute them for each entry anew.
+    left, right = jax.lax.optimization_barrier((heavy, slopes))
+    information = small.products(left.reshape(len(u), -1), right.reshape(len(u), -1))
+    return Expansion(height, score, information)
 
 
 class _Place(NamedTuple):

@@ -32,6 +32,13 @@ def cloud(n: int, size: int, seed: int = 0) -> np.ndarray:
 
 
 @functools.cache
+def clouds(many: int, n: int, size: int) -> np.ndarray:
+    """As many clouds, `[many, n, size]`, each turned another way."""
+    turns = np.linalg.qr(np.random.default_rng(0).normal(size=(many, size, size)))[0]
+    return np.einsum("kij,nj->kni", turns, cloud(n, size))
+
+
+@functools.cache
 def centres(n: int, size: int, spread: float, seed: int = 0) -> np.ndarray:
     """Points `[n, size]` with mean 0 and covariance spread² I, to rounding; n is more than size."""
     points = sobol(n, size, seed)

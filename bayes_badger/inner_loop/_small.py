@@ -86,6 +86,13 @@ def matmul(left: Float[Array, "r k"], right: Float[Array, "k c"]) -> Float[Array
     return total([left[:, k, None] * right[None, k, :] for k in range(len(right))])
 
 
+def products(left: Float[Array, "r m"], right: Float[Array, "c m"]) -> Float[Array, "r c"]:
+    """Left rightᵀ, of few rows with many entries."""
+    if len(left) > UNROLLED:
+        return left @ right.T
+    return (left[:, None] * right[None]).sum(-1)
+
+
 def square(vector: Float[Array, " d"]) -> Float[Array, ""]:
     """Sum of squares."""
     if len(vector) > UNROLLED:

@@ -55,11 +55,14 @@ class Lifetime(NamedTuple):
 
     def first(self, steps: int, tasks: int | None = None) -> Lifetime:
         """The first steps of each task; of the first tasks."""
-        kept = np.arange(self.evidence.n_tasks if tasks is None else tasks)
-        evidence = self.evidence.select(kept)
-        step = np.tile(np.arange(evidence.lengths[0]), len(kept))
-        truth = {n: x[kept] if len(x.shape) else x for n, x in self.truth.items()}
+        evidence, truth = self if tasks is None else self.of(np.arange(tasks))
+        step = np.tile(np.arange(evidence.lengths[0]), evidence.n_tasks)
         return Lifetime(evidence.select_rows(step < steps), truth)
+
+    def of(self, tasks: np.ndarray) -> Lifetime:
+        """Some of the tasks."""
+        truth = {n: x[tasks] if len(x.shape) else x for n, x in self.truth.items()}
+        return Lifetime(self.evidence.select(tasks), truth)
 
 
 class Found(NamedTuple):

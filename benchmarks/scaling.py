@@ -80,7 +80,7 @@ def _logistic(latents: int, tasks: int, steps: int) -> tuple[Program, Evidence]:
 
 
 def _devices() -> Iterator[dict[str, object]]:
-    """The filter on 64 tasks of 2,000 rows, its tasks shared out over 1, 2, ... devices."""
+    """The filter on 64 tasks of 1,000 rows, its tasks shared out over 1, 2, ... devices."""
     program, (lifetime,) = simulated("wave")
     tasks, steps = 64, 1000
     evidence = lifetime.first(steps, tasks).evidence

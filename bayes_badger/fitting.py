@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from bayes_badger import shelves
+from bayes_badger import learning, shelves
 from bayes_badger.belief import Posterior
 from bayes_badger.datatree import build_tree
 from bayes_badger.errors import BadgerError, listed
@@ -36,6 +36,7 @@ from bayes_badger.program import (
     lift,
     read_signature,
 )
+from bayes_badger.program.parameters import as_table
 from bayes_badger.recipe import Recipe, load_recipe
 from bayes_badger.runs import Run
 from bayes_badger.trust import HOW, doubts, judged
@@ -82,10 +83,14 @@ def fit(
     tasks: int | None = None,
     steps: int | None = None,
     trust: str = "weigh",
+    outer_steps: int | None = None,
     out: str | Path | None = None,
+    resume: str | Path | None = None,
     report: Report = silent,
 ) -> Run:
     """Infers the latents of a program from evidence.
+
+    A program's parameters, `numpyro.param` and modules, are learned from all tasks first.
 
     Args:
         program: A NumPyro program: a function, a name on the shelf `models/`, or a file's path
@@ -94,7 +99,8 @@ def fit(
             Evidence; by default what the program's file brings, or else simulated.
         task: The column that tells the tasks apart; else a column "task", or the named index.
         inference: A recipe: a name on the shelf `inference/`, or a file's path.
-        settings: Settings of the program, and of the recipe with the prefix "inference.".
+        settings: Settings of the program, of the recipe with the prefix "inference.", and of the
+            outer loop with the prefix "outer.".
         columns: Table columns that make up one column of the program, `{"X": ["x1", "x2"]}`.
         missing: "refuse" rows where something is missing, or "drop" them.
         seed: Of everything random.
@@ -102,7 +108,11 @@ def fit(
         steps: How many steps of each; by default 10.
         trust: What is done about a belief that approximates: "weigh" its draws by the true density
             and flag tasks, "refine" flagged tasks too, or "off".
-        out: Folder in which the run is stored; not stored if None.
+        outer_steps: At most so many steps of the outer loop; by default 300, and with 0 parameters
+            stay where they start.
+        out: Folder in which the run is stored; not stored if None. While the outer loop learns its
+            checkpoints stand there too, in a folder NAME.learning.
+        resume: Such a folder, to go on from; all else must be as it was asked then.
         report: Is told how far the work has come.
 
     Returns:
@@ -116,7 +126,8 @@ def fit(
     if trust not in HOW:
         raise BadgerError(f"trust = '{trust}': choose one of {listed(HOW)}")
     loaded = _loaded(program)
-    own, for_recipe = _split_settings(settings or {})
+    own, for_recipe, for_outer = _split_settings(settings or {})
+    outer = learning.settings_of(outer_steps, for_outer)
     recipe = load_recipe(inference, for_recipe)
     loop = recipe.make()
     log = _Log(report)
@@ -133,6 +144,19 @@ def fit(
         other = "" if recipe.name == "auto" else "; recipe auto takes what applies"
         raise BadgerError(f"{lifted.name}: {recipe.name} {reason}{other}")
     Labels(lifted, evidence)  # clashes of names are told before the work, not after
+    taught = None
+    if (lifted.parameters and outer.steps) or outer_steps or resume:
+        asked = {
+            "program": lifted.name,
+            "program's file": getattr(loaded, "sha256", ""),
+            "settings": _plain(own),
+            "evidence": evidence.digest(),
+            "seed": seed,
+        }
+        folder, before = (None if x is None else Path(x) for x in (out, resume))
+        chance = jax.random.fold_in(keys[2], 2)
+        taught = learning.learned(lifted, evidence, chance, outer, asked, folder, before, log)
+        lifted = taught.learned.program
     posterior = loop.infer(lifted, evidence, keys[2], log)
     judging = jax.random.fold_in(keys[2], 1)
     posterior, verdicts = judged(lifted, evidence, posterior, judging, trust, log)
@@ -140,6 +164,12 @@ def fit(
         names = listed(lifted.left_out)
         told = f"left out {names}: a deterministic of rows, or of other tasks, has no one value"
         posterior = dataclasses.replace(posterior, notes=(*posterior.notes, told))
+    if taught is not None:
+        posterior = dataclasses.replace(
+            posterior,
+            notes=(*taught.learned.notes, *posterior.notes),
+            warnings=(*taught.learned.warnings, *posterior.warnings),
+        )
     log("building the DataTree", 0, 1)
     tree = build_tree(lifted, evidence, posterior.draws, keys[3], truth)
     if verdicts is not None:
@@ -151,11 +181,24 @@ def fit(
     log("building the DataTree", 1, 1)
     seconds = time.monotonic() - started
     spec = _spec(loaded, lifted, own, recipe, evidence, posterior, warnings, seed, seconds, trust)
+    metrics = log.lines
+    if taught is not None:
+        spec["outer"] = {"steps": taught.learned.steps, "settings": outer.model_dump()}
+        metrics = [*taught.learned.curve, *metrics]
+        if not taught.learned.finished and taught.folder is not None:
+            spec["outer"]["folder"] = str(taught.folder)
     run = Run(
-        spec=spec, tree=tree, evidence=evidence.to_dataset(), metrics=log.lines, program=lifted
+        spec=spec,
+        tree=tree,
+        evidence=evidence.to_dataset(),
+        parameters=as_table(lifted),
+        metrics=metrics,
+        program=lifted,
     )
     if out is not None:
         run.save(out)
+    if taught is not None and taught.learned.finished:
+        learning.forget(taught.folder)
     return run
 
 
@@ -267,14 +310,13 @@ def _loaded(program: str | Path | Callable[..., Any]) -> shelves.LoadedProgram |
     return shelves.load_program(program)
 
 
-def _split_settings(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    own, for_recipe = {}, {}
+def _split_settings(settings: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
+    """Those of the program, of the recipe and of the outer loop, without their prefixes."""
+    found: dict[str, dict[str, Any]] = {"": {}, RECIPE_PREFIX: {}, learning.PREFIX: {}}
     for key, value in settings.items():
-        if key.startswith(RECIPE_PREFIX):
-            for_recipe[key.removeprefix(RECIPE_PREFIX)] = value
-        else:
-            own[key] = value
-    return own, for_recipe
+        prefix = next((x for x in found if x and key.startswith(x)), "")
+        found[prefix][key.removeprefix(prefix)] = value
+    return tuple(found.values())
 
 
 def _prepare(

@@ -25,6 +25,7 @@ from bayes_badger.inner_loop import registry
 from bayes_badger.inner_loop.protocol import InnerLoop, Report, silent
 from bayes_badger.labels import Labels, safe_name
 from bayes_badger.program import LIFETIME, TASK, Program, lift
+from bayes_badger.program.parameters import from_table
 from bayes_badger.runs import Run
 from bayes_badger.trust import doubts, judged
 
@@ -179,7 +180,7 @@ def _lifted(run: Run, program: Any, old: Evidence) -> Program:
         raise BadgerError(
             f"{lifted.name} has other latents than the run ({listed(expected)}): fit again"
         )
-    return lifted
+    return from_table(lifted, run.parameters)
 
 
 def _loop(run: Run) -> InnerLoop:

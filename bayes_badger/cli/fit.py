@@ -79,6 +79,26 @@ def fit(
         ),
     ] = None,
     trust: options.Trust = "weigh",
+    outer_steps: Annotated[
+        int | None,
+        typer.Option(
+            "--outer-steps",
+            metavar="N",
+            min=0,
+            help="Learn the program's parameters (numpyro.param, modules) in at most N steps; 0 "
+            "keeps them.",
+            show_default="300, if there are any",
+        ),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Go on from the checkpoints of an interrupted fit, NAME.learning, with all else "
+            "as it was.",
+            show_default=False,
+        ),
+    ] = None,
     out: options.Out = Path(options.DEFAULT_OUT),
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
@@ -87,7 +107,8 @@ def fit(
     """Fit a program to data, and store the run.
 
     Shows what was inferred of the lifetime and of the first 16 tasks, and whether the
-    numbers are to be trusted. Ctrl-C keeps the draws made so far, if they are at least 100.
+    numbers are to be trusted. Ctrl-C keeps the draws made so far, if they are at least 100,
+    and what the outer loop has learned.
 
     Example: `badger fit radon --set inference.grid.draws=2000`
     """
@@ -115,16 +136,25 @@ def fit(
                 missing=missing,
                 seed=seed,
                 trust=trust,
+                outer_steps=outer_steps,
                 out=out,
+                resume=resume,
                 report=listening(meter, pressed),
                 **sizes,
             )
     SESSION.get().kept = run.path
+    if outer_steps is not None:
+        sizes["outer-steps"] = outer_steps
     asked = _asked(model, inference, data, task, missing, settings or [], seed, sizes, trust, out)
     # Not before: it waits for xarray, and --help must not.
     from bayes_badger.cli import fitted
 
     fitted.answer(screen, run, out, asked)
+    checkpoints = run.spec.get("outer", {}).get("folder")
+    if checkpoints:
+        words = " ".join(["badger fit", *asked, "--resume", short_path(Path(checkpoints))])
+        screen.aside(f"interrupted; what was learned until then is kept. To go on: {words}")
+        return INTERRUPTED
     if pressed.is_set():
         kept = short_path(run.path)
         screen.aside(f"interrupted; what was drawn until then is kept in {kept}")

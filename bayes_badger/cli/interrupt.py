@@ -14,15 +14,21 @@ Report = Callable[..., None]
 INTERRUPTED = 130
 
 
-# The stages whose sampler keeps what it has when it is interrupted.
-SAMPLING = ("warm-up", "sampling")
+# The stages that keep what they have when they are interrupted; after learning all goes on.
+LEARNING, SAMPLING = "learning", ("warm-up", "sampling")
 
 
 def listening(report: Report, pressed: threading.Event) -> Report:
     """Raises at the next report where Ctrl-C was lost: a library may swallow it in a callback."""
+    before = ""
 
     def told(stage: str, done: int, total: int, note: str = "") -> None:
-        if pressed.is_set() and stage in SAMPLING:
+        nonlocal before
+        if before == LEARNING != stage:
+            # It was heard: what was learned is kept, and the posterior is still wanted.
+            pressed.clear()
+        before = stage
+        if pressed.is_set() and (stage in SAMPLING or (stage == LEARNING and done < total)):
             raise KeyboardInterrupt
         report(stage, done, total, note)
 

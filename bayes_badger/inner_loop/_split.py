@@ -141,9 +141,6 @@ def _split(key: Identity) -> Split | str:
 
 def unfit(program: Program, evidence: Evidence) -> str | None:
     """Why no integral over this program's latents can be taken, whatever they are."""
-    if program.parameters:
-        names = listed(program.parameters)
-        return f"cannot learn parameters ({names}): that is the work of an outer loop"
     if not program.latents:
         return "has nothing to infer: the program has no latents"
     if not evidence.n_tasks:

@@ -50,9 +50,6 @@ class Nuts(eqx.Module):
 
     def why_not(self, program: Program, evidence: Evidence) -> str | None:
         """NUTS needs a gradient in every latent, and a prior that is known."""
-        if program.parameters:
-            names = listed(program.parameters)
-            return f"cannot learn parameters ({names}): that is the work of an outer loop"
         if program.discrete:
             names = listed(latent.name for latent in program.discrete)
             return f"cannot move discrete latents ({names}): sum them out of the likelihood"

@@ -126,6 +126,12 @@ class Program(eqx.Module):
         return tuple(name for name, site in sites if site.kind in ("factor", "observed"))
 
     @property
+    def constraints(self) -> dict[str, Any]:
+        """The support of each parameter; None where it has no bounds."""
+        sites = self._walk(self.example).sites
+        return {name: sites[name].constraint for name in self.parameters}
+
+    @property
     def prior_normal(self) -> bool:
         """Whether the prior of u is exactly N(0, I)."""
         return all(latent.kind == WHITENED for latent in self.latents)

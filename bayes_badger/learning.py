@@ -1,0 +1,140 @@
+"""What a fit learns before it infers: the outer loop, its checkpoints, and how it goes on."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Key
+from pydantic import ValidationError
+
+from bayes_badger.errors import BadgerError, did_you_mean, listed
+from bayes_badger.evidence import Evidence
+from bayes_badger.inner_loop.protocol import Report
+from bayes_badger.outer_loop import Learned, Settings, learn, why_not
+from bayes_badger.program import Program
+from bayes_badger.program.parameters import as_table
+
+PREFIX, ASKED = "outer.", "asked.json"
+# Parameters of up to so many entries in all are told with their values.
+TOLD = 8
+
+
+class Outcome(NamedTuple):
+    """What was learned, and where its checkpoints stand if it is not finished."""
+
+    learned: Learned
+    folder: Path | None
+
+
+def settings_of(steps: int | None, given: Mapping[str, Any]) -> Settings:
+    """How to learn, from `--outer-steps` and settings without their prefix.
+
+    Raises:
+        BadgerError: Where one is unknown or out of its range.
+    """
+    known = list(Settings.model_fields)
+    for name in given:
+        if name not in known:
+            raise BadgerError(
+                f"the outer loop has no setting '{name}'{did_you_mean(name, known)}: it has "
+                f"{listed(known, 12)}"
+            )
+    try:
+        return Settings(**{**given, **({} if steps is None else {"steps": steps})})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        raise BadgerError(f"{PREFIX}{name} = {first['input']}: {first['msg'].lower()}") from None
+
+
+def learned(
+    program: Program,
+    evidence: Evidence,
+    key: Key[Any, ""],
+    settings: Settings,
+    asked: Mapping[str, Any],
+    out: Path | None,
+    resume: Path | None,
+    report: Report,
+) -> Outcome:
+    """Learns, with checkpoints where there is a folder for them.
+
+    Args:
+        program: The lifted program.
+        evidence: Of all tasks.
+        key: Of everything random.
+        settings: How to learn.
+        asked: What must be the same where it goes on.
+        out: Where runs are kept; checkpoints stand beside them.
+        resume: A folder of checkpoints to go on from.
+        report: Is told how far it has come.
+
+    Raises:
+        BadgerError: Where nothing can be learned, or the folder is of another fit.
+    """
+    reason = why_not(program, evidence)
+    if reason is not None:
+        raise BadgerError(
+            f"{program.name} {reason}; --outer-steps 0 keeps its parameters where they start"
+        )
+    asked = json.loads(json.dumps({**asked, "outer": settings.model_dump()}, default=str))
+    folder = resume
+    if folder is not None:
+        _check(folder, asked)
+    elif out is not None:
+        now = datetime.datetime.now(datetime.UTC)
+        folder = out.expanduser().absolute() / f"{program.name}-{now:%Y%m%d-%H%M%S}.learning"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / ASKED).write_text(json.dumps(asked, indent=1))
+        except OSError as error:
+            raise BadgerError(f"no checkpoint in {folder}: {error.strerror or error}") from error
+    found = learn(program, evidence, key, settings, report, folder)
+    return Outcome(_told(found), folder)
+
+
+def forget(folder: Path | None) -> None:
+    """Removes the checkpoints of a fit that is done."""
+    if folder is not None and (folder / ASKED).is_file():
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check(folder: Path, asked: Mapping[str, Any]) -> None:
+    """That the folder's fit was this one."""
+    path = folder / ASKED
+    try:
+        before = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise BadgerError(
+            f"{folder} has no checkpoints to go on from: give the folder NAME.learning that an "
+            "interrupted fit named"
+        ) from error
+    other = [name for name in asked if before.get(name) != asked[name]]
+    if other:
+        raise BadgerError(
+            f"{folder} is of another fit: {listed(other)} not the same; repeat what was asked then"
+        )
+
+
+def _told(found: Learned) -> Learned:
+    """With a note of the parameters' values, where there are few."""
+    table = as_table(found.program)
+    if sum(x.size for x in table.values()) > TOLD:
+        return found
+    values = "; ".join(
+        f"{name} = {_numbers(x, found.errors.get(name))}" for name, x in table.items()
+    )
+    return found._replace(notes=(*found.notes, f"learned {values} (± a standard error)"))
+
+
+def _numbers(values: np.ndarray, errors: np.ndarray | None) -> str:
+    if errors is None:
+        return ", ".join(f"{x:.4g}" for x in np.ravel(values))
+    pairs = zip(np.ravel(values), np.ravel(errors), strict=True)
+    return ", ".join(f"{x:.4g} ± {e:.2g}" for x, e in pairs)

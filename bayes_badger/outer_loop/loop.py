@@ -1,0 +1,336 @@
+"""Learns the parameters of a program, its prior ψ, from many tasks: empirical Bayes.
+
+    ψ* = argmax Σ_i log p_ψ(D_i)
+
+Few parameters are learned by scoring, which knows when it is done; many, as of a network, by
+descent. Step t uses nothing but the key, t and the state, so that what is resumed ends bit for bit
+like what was not interrupted.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Key
+from pydantic import BaseModel, ConfigDict, Field
+
+from bayes_badger.errors import BadgerError, listed
+from bayes_badger.evidence import Evidence
+from bayes_badger.inner_loop import experts
+from bayes_badger.inner_loop.protocol import Report, silent
+from bayes_badger.outer_loop import checkpoint, descent, scoring
+from bayes_badger.outer_loop.objective import log_evidence_and_slopes
+from bayes_badger.program import Program
+from bayes_badger.program.parameters import as_table, bound, free
+
+# Steps of descent of which the curve tells the mean, and after which held-out tasks are looked at;
+# it stops where these have not become better for so many looks.
+EVERY, PATIENCE = 25, 8
+# With fewer observations than this for each entry, descent holds tasks out.
+OBSERVATIONS_PER_ENTRY = 10
+# So often in a row may numbers not be finite.
+TRIES = 8
+
+
+class Settings(BaseModel):
+    """How to learn."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    steps: int = Field(300, ge=0, description="at most")
+    scoring: int = Field(64, ge=0, description="up to so many entries; of more, descent")
+    rate: float = Field(0.01, gt=0, description="of descent, in the unbounded parameters")
+    tasks: int = Field(128, ge=1, description="of one step of descent; of scoring eight times that")
+    experts: int = Field(16, ge=1)
+    refits: int = Field(1, ge=0)
+    points: int = Field(16, ge=4, multiple_of=2)
+    held_out: float = Field(0.1, ge=0, lt=1, description="share of tasks, where needed")
+
+
+class Window(NamedTuple):
+    """Sums over the steps since the last look, so that one who resumes sees what others see."""
+
+    loss: float | np.ndarray
+    slope: float | np.ndarray
+    steepest: float | np.ndarray
+    tasks: float | np.ndarray
+    steps: float | np.ndarray
+
+
+class State(NamedTuple):
+    """All that changes while it learns.
+
+    Attributes:
+        place: Of scoring or of descent.
+        best: The parameters of the best look at held-out tasks, `[p]`.
+        best_loss: Its loss, in nats per observation.
+        since: Looks since then.
+        astray: How often in a row numbers were not finite.
+        window: Of the steps since the last look.
+    """
+
+    place: scoring.Place | descent.Place
+    best: np.ndarray
+    best_loss: float | np.ndarray
+    since: float | np.ndarray
+    astray: float | np.ndarray
+    window: Window
+
+
+class Learned(NamedTuple):
+    """What was learned, and how.
+
+    Attributes:
+        program: With its learned parameters.
+        steps: How many were done.
+        errors: Standard error of each parameter, by name as in `as_table`; empty where not known.
+        curve: A table of numbers for each look.
+        notes: What was chosen, one sentence each.
+        warnings: Why what was learned is not to be trusted, one sentence each.
+        finished: Whether it was not interrupted.
+    """
+
+    program: Program
+    steps: int
+    errors: dict[str, np.ndarray]
+    curve: list[dict[str, Any]]
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+    finished: bool
+
+
+def why_not(program: Program, evidence: Evidence) -> str | None:
+    """Why nothing can be learned; None where it can."""
+    if not program.parameters:
+        return "has no parameters to learn: numpyro.param, or a module"
+    if not evidence.n_rows:
+        return "has nothing to learn from: the evidence has no rows"
+    reason = experts.make(experts.Settings()).why_not(program, evidence)
+    return None if reason is None else f"cannot be learned with experts, which {reason}"
+
+
+def learn(
+    program: Program,
+    evidence: Evidence,
+    key: Key[Any, ""],
+    settings: Settings | None = None,
+    report: Report = silent,
+    folder: Path | None = None,
+    seconds: float = 30.0,
+) -> Learned:
+    """Learns a program's parameters from tasks.
+
+    Args:
+        program: The lifted program; its parameters are where it starts.
+        evidence: Of all tasks.
+        key: Of everything random.
+        settings: How to learn.
+        report: Is told how far it has come. A KeyboardInterrupt ends it with what was learned.
+        folder: Where checkpoints are written, and where it goes on from if there are any.
+        seconds: Between checkpoints.
+
+    Raises:
+        BadgerError: Where nothing can be learned, or no step gives a finite number.
+    """
+    settings = settings or Settings()
+    reason = why_not(program, evidence)
+    if reason is not None:
+        raise BadgerError(f"{program.name} {reason}")
+    work = _Work(program, evidence, key, settings)
+    state, done = work.start(), 0
+    curve: list[dict[str, Any]] = []
+    if folder is not None and (found := checkpoint.newest(folder, state)) is not None:
+        done, state, curve = found
+    looked = written = time.monotonic()
+    finished, note = True, ""
+    try:
+        while done < settings.steps and not work.at_rest(state):
+            report("learning", done, settings.steps, note)
+            state = work.step(state, done)
+            done += 1
+            if done % work.every == 0 or done == settings.steps or work.at_rest(state):
+                rate = float(state.window.tasks) / (time.monotonic() - looked)
+                state, line = work.look(state, done)
+                curve.append(line | {"tasks_per_second": round(rate, 1)})
+                note, looked = _note(curve[-1]), time.monotonic()
+            if folder is not None and time.monotonic() - written > seconds:
+                checkpoint.write(folder, done, state, curve)
+                written = time.monotonic()
+    except KeyboardInterrupt:
+        finished = False
+    report("learning", max(done, 1), max(done, 1), note)
+    if folder is not None:
+        checkpoint.write(folder, done, state, curve)
+    learned = bound(program, work.unflatten(work.chosen(state)))
+    doubts = work.doubts(state, curve) if finished else ("the outer loop was interrupted",)
+    return Learned(learned, done, work.errors(state), curve, work.notes(done), doubts, finished)
+
+
+class _Work:
+    """What stays the same while it learns."""
+
+    def __init__(
+        self, program: Program, evidence: Evidence, key: Key[Any, ""], settings: Settings
+    ) -> None:
+        self.program, self.evidence, self.key, self.settings = program, evidence, key, settings
+        chosen = {"experts": settings.experts, "refits": settings.refits}
+        self.loop = experts.make(experts.Settings(**chosen, points=settings.points))
+        flat, self.unflatten = ravel_pytree(free(program))
+        self.first = np.asarray(flat, float)
+        self.few = len(self.first) <= settings.scoring
+        self.every = 1 if self.few else EVERY
+        order = self._chance(0).permutation(np.flatnonzero(evidence.lengths))
+        scarce = evidence.n_rows < OBSERVATIONS_PER_ENTRY * len(self.first)
+        hold = not self.few and scarce and len(order) >= 10
+        count = round(settings.held_out * len(order)) if hold else 0
+        self.held_out, self.tasks = np.sort(order[:count]), np.sort(order[count:])
+        self.many = min(settings.tasks * (8 if self.few else 1), len(self.tasks))
+
+    def _chance(self, *more: int) -> np.random.Generator:
+        data = np.asarray(jax.random.key_data(self.key)).ravel().tolist()
+        return np.random.default_rng([*data, *more])
+
+    def start(self) -> State:
+        """Before the first step."""
+        place = (scoring if self.few else descent).start(self.first)
+        return State(place, self.first, np.inf, 0.0, 0.0, _empty())
+
+    def _looked_at(
+        self, point: Any, tasks: np.ndarray, key: Any, slopes: bool = True
+    ) -> tuple[np.ndarray, np.ndarray]:
+        parameters = self.unflatten(jnp.asarray(point, jnp.float32))
+        some = self.evidence.select(tasks)
+        return log_evidence_and_slopes(self.program, parameters, some, self.loop, key, slopes)
+
+    def step(self, state: State, done: int) -> State:
+        """One step, on some tasks."""
+        tasks, place = self.tasks, state.place
+        if self.many < len(tasks):
+            tasks = np.sort(self._chance(1, done).choice(tasks, self.many, replace=False))
+        key = self.key if self.few else jax.random.fold_in(self.key, done)
+        values, slopes = self._looked_at(place.point, tasks, key)
+        rows = int(self.evidence.lengths[tasks].sum())
+        slope = slopes.sum(0)
+        fine = bool(np.isfinite(values).all() and np.isfinite(slope).all())
+        astray = 0 if fine else int(state.astray) + 1
+        if astray >= TRIES:
+            names = listed(self.program.parameters)
+            raise BadgerError(
+                f"{self.program.name}: the log evidence is not finite at the parameters ({names}), "
+                "nor near where they started: start them elsewhere"
+            )
+        if isinstance(place, scoring.Place):
+            place = scoring.moved(place, values, slopes, self.many == len(self.tasks))
+        else:
+            settings = self.settings
+            rate = settings.rate * 0.5 * (1 + np.cos(np.pi * done / max(settings.steps, 1)))
+            place = descent.moved(place, slope if fine else slope * np.nan, rows, float(rate))
+        window = state.window
+        if fine:
+            norm = float(np.sqrt((slope**2).sum())) / rows
+            window = Window(
+                window.loss - values.sum() / rows,
+                window.slope + norm,
+                np.maximum(window.steepest, norm),
+                window.tasks + len(tasks),
+                window.steps + 1,
+            )
+        return state._replace(place=place, astray=float(astray), window=window)
+
+    def look(self, state: State, done: int) -> tuple[State, dict[str, Any]]:
+        """Sums up the last steps, looks at held-out tasks, and keeps the best."""
+        window = state.window
+        steps = max(float(window.steps), 1.0)
+        line: dict[str, Any] = {"stage": "learning", "step": done, "loss": window.loss / steps}
+        line |= {"slope": window.slope / steps, "steepest": window.steepest}
+        if isinstance(state.place, scoring.Place):
+            line["standard_errors_away"] = state.place.away
+        if len(self.held_out):
+            values, _ = self._looked_at(state.place.point, self.held_out, self.key, slopes=False)
+            rows = self.evidence.lengths[self.held_out].sum()
+            loss = line["held_out"] = -values.sum() / rows
+            better = loss < state.best_loss
+            state = state._replace(
+                best=np.asarray(state.place.point, float) if better else state.best,
+                best_loss=np.minimum(loss, state.best_loss),
+                since=0.0 if better else state.since + 1,
+            )
+        numbers = {n: x if isinstance(x, str | int) else float(x) for n, x in line.items()}
+        return state._replace(window=_empty()), numbers
+
+    def at_rest(self, state: State) -> bool:
+        """Whether there is no more to learn."""
+        if isinstance(state.place, scoring.Place):
+            return float(state.place.away) < scoring.NEAR
+        return int(state.since) >= PATIENCE
+
+    def chosen(self, state: State) -> Any:
+        """The parameters that were learned, without bounds."""
+        point: Any
+        if isinstance(state.place, scoring.Place):
+            point = state.place.at
+        elif np.isfinite(state.best_loss):
+            point = state.best
+        else:
+            point = state.place.good
+        return jnp.asarray(point, jnp.float32)
+
+    def errors(self, state: State) -> dict[str, np.ndarray]:
+        """Standard errors by name, by the delta method."""
+        if not isinstance(state.place, scoring.Place) or not np.isfinite(state.place.away):
+            return {}
+        each = scoring.standard_errors(state.place) * np.sqrt(self.many / len(self.tasks))
+        at, found = self.chosen(state), {}
+
+        def table(flat: Any) -> Any:
+            return bound(self.program, self.unflatten(flat)).parameters
+
+        slopes = jax.tree.leaves(jax.jacfwd(table)(at))
+        for name, slope in zip(as_table(self.program), slopes, strict=True):
+            found[name] = np.asarray(np.sqrt((np.asarray(slope, float) ** 2 * each**2).sum(-1)))
+        return found
+
+    def notes(self, done: int) -> tuple[str, ...]:
+        """What was done."""
+        of = f"from {len(self.tasks)} tasks"
+        if len(self.held_out):
+            of += f", {len(self.held_out)} more held out to choose when to stop"
+        return (f"learned {listed(self.program.parameters)} in {done} outer steps {of}",)
+
+    def doubts(self, state: State, curve: list[dict[str, Any]]) -> tuple[str, ...]:
+        """Whether it had not come to rest."""
+        if isinstance(state.place, scoring.Place):
+            away = float(state.place.away)
+            if away < 0.3:
+                return ()
+            far = f"{away:.2g} standard errors from its maximum"
+            return (f"the outer loop stopped {far}: take more outer steps (--outer-steps)",)
+        if not isinstance(state.place, scoring.Place) and float(state.place.slower) < 0.1:
+            return ("the outer loop went back several times from numbers that were not finite",)
+        losses = np.array([line.get("held_out", line["loss"]) for line in curve])
+        if len(losses) < 6 or int(state.since) >= PATIENCE:
+            return ()
+        fall, all_of_it = losses[-4] - losses[-1], losses[0] - losses.min()
+        if fall < max(0.05 * all_of_it, 2e-3):
+            return ()
+        told = f"{fall:.2g} nats per observation in its last {3 * EVERY} steps"
+        return (f"the outer loop was still learning, {told}: take more (--outer-steps)",)
+
+
+def _empty() -> Window:
+    return Window(0.0, 0.0, 0.0, 0.0, 0.0)
+
+
+def _note(line: dict[str, Any]) -> str:
+    note = f"{line['loss']:.4f} nats per observation"
+    if "held_out" in line:
+        note += f", {line['held_out']:.4f} held out"
+    if "standard_errors_away" in line:
+        note += f", {line['standard_errors_away']:.2g} standard errors to go"
+    return f"{note}, {line['tasks_per_second']:.0f} tasks/s"

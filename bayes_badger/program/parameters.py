@@ -1,0 +1,76 @@
+"""Parameters of a program as an optimiser moves them: without bounds, and as a table of names."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PyTree
+from numpyro.distributions.transforms import biject_to
+
+from bayes_badger.errors import BadgerError, listed
+from bayes_badger.program.program import Program
+
+
+def free(program: Program) -> dict[str, PyTree]:
+    """Its parameters without bounds: each leaf where its constraint's bijection comes from."""
+    constraints = program.constraints
+    return {
+        name: jax.tree.map(lambda x, c=constraints[name]: _inverse(c, jnp.asarray(x)), tree)
+        for name, tree in program.parameters.items()
+    }
+
+
+def bound(program: Program, parameters: Mapping[str, PyTree]) -> Program:
+    """The program with parameters that are given without bounds: the inverse of `free`."""
+    constraints = program.constraints
+    return dataclasses.replace(
+        program,
+        parameters={
+            name: jax.tree.map(lambda x, c=constraints[name]: _forward(c, x), tree)
+            for name, tree in parameters.items()
+        },
+    )
+
+
+def as_table(program: Program) -> dict[str, np.ndarray]:
+    """Its parameters as arrays by name, `net$params.layers[0].weight`: what is stored."""
+    leaves = jax.tree_util.tree_leaves_with_path(program.parameters)
+    return {_name(path): np.asarray(leaf) for path, leaf in leaves}
+
+
+def from_table(program: Program, table: Mapping[str, np.ndarray]) -> Program:
+    """The program with parameters from a table.
+
+    Raises:
+        BadgerError: Where names or shapes are not the program's.
+    """
+    paths, tree = jax.tree_util.tree_flatten_with_path(program.parameters)
+    wanted = {_name(path): np.shape(leaf) for path, leaf in paths}
+    found = {name: np.shape(x) for name, x in table.items()}
+    if wanted != found:
+        odd = sorted(name for name in wanted | found if wanted.get(name) != found.get(name))
+        raise BadgerError(f"{program.name} has other parameters than were stored: {listed(odd)}")
+    leaves = [jnp.asarray(table[_name(path)]) for path, _ in paths]
+    return dataclasses.replace(program, parameters=jax.tree.unflatten(tree, leaves))
+
+
+def _name(path: Any) -> str:
+    first, *rest = path
+    return str(first.key) + jax.tree_util.keystr(tuple(rest))
+
+
+def _moves(x: Array) -> bool:
+    return bool(jnp.issubdtype(x.dtype, jnp.inexact))
+
+
+def _forward(constraint: Any, x: Array) -> Array:
+    return biject_to(constraint)(x) if constraint is not None and _moves(x) else x
+
+
+def _inverse(constraint: Any, x: Array) -> Array:
+    return biject_to(constraint).inv(x) if constraint is not None and _moves(x) else x

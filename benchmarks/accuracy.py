@@ -1,20 +1,21 @@
 """How close experts come to the exact answer: log q(truth | D), paired on the same tasks.
 
-    uv run python -m benchmarks accuracy [PROGRAM ...]
+    uv run python -m benchmarks accuracy [PROGRAM[:K[,K...]] ...]
 
 Programs with exact answers in `benchmarks/data/exact/` (see `exact`); `anchors`, 256 waves with
 another's answers; `ridge`, a linear regression with 50 latents whose answer is in closed form; and
 `coverage`, 4,096 waves of which only the coverage of 90% intervals is looked at. A gap is log q of
 the experts minus log q of the exact posterior at the latents that a task was simulated with, in
 nats: its mean is minus the KL divergence from posterior to belief. Recipes as they are on the shelf
-but for the number of experts; nothing is tuned to these tasks.
+but for the number of experts; nothing is tuned to these tasks. `wave:64` is the recipe `experts`
+alone, with that many experts.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import equinox as eqx
 import jax
@@ -50,8 +51,10 @@ COVERED = 4096
 def run(*parts: str) -> pd.DataFrame:
     """Programs by name; `wave` alone has 2,048 tasks. Each row is told as it is done."""
     rows = []
-    for name in parts or (*exact.TASKS, "anchors", "ridge"):
-        for row in _rows(name):
+    for part in parts or (*exact.TASKS, "anchors", "ridge", "coverage:64"):
+        name, _, counts = part.partition(":")
+        many = {"refined": tuple(map(int, counts.split(",")))} if counts else EXPERTS
+        for row in _rows(name, many):
             print(
                 f"{name} {row['kind']} K={row['K']} T={row['T']}: gap {row['gap']:.4f}, "
                 f"{row['seconds']:.0f} s",
@@ -62,17 +65,16 @@ def run(*parts: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _rows(name: str) -> Iterator[dict[str, object]]:
-    only = name == "coverage"
-    for kind, settings in KINDS.items() if not only else [("refined", {})]:
+def _rows(name: str, many: Mapping[str, Sequence[int]]) -> Iterator[dict[str, object]]:
+    for kind in many:
         base: dict[int, np.ndarray] = {}
-        for k in EXPERTS[kind] if not only else [64]:
+        for k in many[kind]:
             for steps in STEPS:
                 if k > MANY and steps not in FEWER_STEPS:
                     continue
-                tasks = None if kind == "refined" and k == 64 else FEWER_TASKS
+                tasks = None if kind == "refined" and k <= 64 else FEWER_TASKS
                 program, lifetime, reference = tasks_of(name, steps, tasks)
-                loop = experts.make(experts.Settings(experts=k, **settings))
+                loop = experts.make(experts.Settings(experts=k, **KINDS[kind]))
                 started = time.monotonic()
                 found = loop.societies(program, lifetime.evidence, jax.random.key(0))
                 seconds = time.monotonic() - started

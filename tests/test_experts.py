@@ -199,6 +199,23 @@ def test_all_evidence_at_once_is_exact_in_50_dimensions():
         np.testing.assert_allclose(society.root - society.root[0], 0.0, atol=1e-3)
 
 
+def test_a_stream_starts_from_its_first_rows_all_at_once():
+    program, evidence, X, y, _ = lines(2, 3, 100)
+    found = experts(8, stream=True).societies(program, evidence, jax.random.key(0))
+    for i in range(3):
+        log_evidence, mean, covariance = closed_form(X[i], y[i])
+        own_mean, own_covariance = moments(of_task(found.society, i))
+        assert found.log_evidence[i] == pytest.approx(log_evidence, rel=1e-4)
+        np.testing.assert_allclose(own_mean, mean, atol=1e-3)
+        np.testing.assert_allclose(own_covariance, covariance, atol=1e-4)
+    short = lines(2, 3, 64)[1]
+    streamed, swept = (
+        experts(8, stream=stream).societies(program, short, jax.random.key(0))
+        for stream in (True, False)
+    )
+    np.testing.assert_array_equal(streamed.society.mean, swept.society.mean)
+
+
 def test_the_order_and_the_names_of_latents_do_not_matter():
     """The shelf's wave, and the same with its sites in another order under other names."""
 

@@ -38,6 +38,9 @@ from bayes_badger.program import LIFETIME, WHITENED, Data, Program, Step
 
 # Refits to each portion but the last.
 ON_THE_WAY = 2
+# So many rows are taken in all at once before a stream: while they are few, experts may still be
+# on the wrong side of a bend, and no filter takes back what it made of a row.
+HEAD = 64
 
 
 class Settings(DrawSettings):
@@ -47,6 +50,7 @@ class Settings(DrawSettings):
     sweeps: int = Field(8, ge=0, description="0: one pass of a filter, row by row")
     refits: int = Field(5, ge=0)
     points: int = Field(32, ge=4, multiple_of=2, description="of each expert, in a refit")
+    stream: bool = Field(False, description="row by row after the first 64, in constant memory")
 
 
 class ExpertState(eqx.Module):
@@ -226,6 +230,30 @@ class Experts(eqx.Module):
             unknown = np.full(tasks, np.nan)
             scores = jnp.sum(infos.log_score, 1)
             return Inferred(society, scores, unknown, unknown, np.zeros(tasks, int))
+        if settings.stream and near is None and mask.shape[1] > HEAD:
+            head = self._at_once(program, plan, society, None, *_rows(data, mask, 0, HEAD), keys)
+            rest, seen = _rows(data, mask, HEAD, mask.shape[1])
+            society, infos = through(
+                program, plan.predictive, self.policy, head.society, rest, jnp.asarray(seen)
+            )
+            log_evidence = head.log_evidence + jnp.sum(infos.log_score, 1)
+            unknown = np.where(seen.any(1), np.nan, 1.0)
+            return Inferred(
+                society, log_evidence, head.divergence * unknown, head.ess * unknown, head.sweeps
+            )
+        return self._at_once(program, plan, society, near, data, mask, keys)
+
+    def _at_once(
+        self,
+        program: Program,
+        plan: Plan,
+        society: Society,
+        near: Society | None,
+        data: Data,
+        mask: np.ndarray,
+        keys: Key[Array, " task"],
+    ) -> Inferred:
+        settings, tasks = self.settings, len(mask)
         effort = Effort(settings.sweeps, settings.refits, settings.points)
         if near is not None:
             length = lengths(int(mask.sum(1).max(initial=1)))[-1]
@@ -260,7 +288,17 @@ class Experts(eqx.Module):
         who = f"{settings.experts} experts for each task, of which {_range(living)} live"
         if not settings.sweeps:
             return f"{who}; one pass of a filter over the rows in their order"
-        return f"{who}; {_range(found.sweeps)} sweeps, {settings.refits} importance refits"
+        swept = f"{who}; {_range(found.sweeps)} sweeps, {settings.refits} importance refits"
+        if settings.stream:
+            return f"{swept} on the first {HEAD} rows, then one pass of a filter"
+        return swept
+
+
+def _rows(data: Data, mask: np.ndarray, start: int, stop: int) -> tuple[Data, np.ndarray]:
+    """Some rows of each task, and which of them are real."""
+    columns = {name: x[:, start:stop] for name, x in data.columns.items()}
+    outcome = None if data.outcome is None else data.outcome[:, start:stop]
+    return data._replace(columns=columns, outcome=outcome), mask[:, start:stop]
 
 
 @eqx.filter_jit

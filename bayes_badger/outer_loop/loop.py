@@ -179,8 +179,11 @@ class _Work:
         self, program: Program, evidence: Evidence, key: Key[Any, ""], settings: Settings
     ) -> None:
         self.program, self.evidence, self.key, self.settings = program, evidence, key, settings
-        chosen = {"experts": settings.experts, "refits": settings.refits}
-        self.loop = experts.make(experts.Settings(**chosen, points=settings.points))
+        self.loop = experts.make(
+            experts.Settings(
+                experts=settings.experts, refits=settings.refits, points=settings.points
+            )
+        )
         flat, self.unflatten = ravel_pytree(free(program))
         self.first = np.asarray(flat, float)
         self.few = len(self.first) <= settings.scoring

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -54,9 +55,9 @@ def judged(
         report: Is told how far it has come.
 
     Returns:
-        The posterior with draws that are re-weighted and drawn again, log evidence with its
-        standard error, and a warning where tasks stay flagged; and the verdicts, None where
-        nothing was judged.
+        The posterior with a mixture of both societies' experts, draws that are re-weighted and
+        drawn again, log evidence with its standard error, and a warning where tasks stay flagged;
+        and the verdicts, None where nothing was judged.
     """
     if how == OFF or not posterior.approximate or posterior.mixture is None:
         return posterior, None
@@ -64,11 +65,12 @@ def judged(
     belief = as_society(posterior.mixture)
     other = Experts(Settings()).societies(program, evidence, keys[0], report, turn=1).society
     n = posterior.draws.chains * posterior.draws.draws
-    verdicts, u = _weigh(program, evidence, belief, other, keys[1], n, report)
+    verdicts, u, belief = _weigh(program, evidence, belief, other, keys[1], n, report)
     notes = [*posterior.notes]
     if how == REFINE and verdicts.flagged.any():
+        experts = other.log_weights.shape[1]
         belief, verdicts, u = _refine(
-            program, evidence, belief, other, verdicts, u, keys[2], report
+            program, evidence, belief, experts, verdicts, u, keys[2], report
         )
         counts = {word: int((verdicts.done == word).sum()) for word in ("refined", "sampled")}
         notes += [_counted(count, word) for word, count in counts.items() if count]
@@ -116,23 +118,25 @@ def _weigh(
     key: PRNGKeyArray,
     n: int,
     report: Report,
-) -> tuple[Verdicts, np.ndarray]:
-    """The verdicts, and n draws of each task, `[task, n, u]`."""
+) -> tuple[Verdicts, np.ndarray, Society]:
+    """The verdicts, n draws of each task, `[task, n, u]`, and the experts of both together."""
     keys = jax.random.split(key, evidence.n_tasks)
     chance_of = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
     seeds = chance_of.integers(2**63, size=evidence.n_tasks)
 
-    def work(tasks: np.ndarray, data: Data, mask: np.ndarray) -> tuple[np.ndarray, ...]:
+    def work(tasks: np.ndarray, data: Data, mask: np.ndarray) -> tuple[Any, ...]:
         length = lengths(int(mask.sum(1).max(initial=1)))[-1]
         data, seen = stretched(data, mask, length)
         some = jnp.asarray(tasks)
         first, second = (jax.tree.map(lambda x: x[some], x) for x in (belief, other))
         found = weighed(program, first, second, data, seen, keys[some], PER_DRAW * n)
-        return _told_of(found, seeds[tasks], n)
+        return (*_told_of(found, seeds[tasks], n), found.joined)
 
-    k, ess, prior, missed, evidences, errors, u = over_chunks(evidence, work, report, "weighing")
+    found = over_chunks(evidence, work, report, "weighing")
+    k, ess, prior, missed, evidences, errors, u, joined = found
     done = np.full(evidence.n_tasks, "weighed", dtype="<U8")
-    return Verdicts(k, ess, PER_DRAW * n, prior, missed, evidences, errors, done), u
+    verdicts = Verdicts(k, ess, PER_DRAW * n, prior, missed, evidences, errors, done)
+    return verdicts, u, jax.tree.map(jnp.asarray, joined)
 
 
 def _told_of(found: Weighed, seeds: np.ndarray, n: int) -> tuple[np.ndarray, ...]:
@@ -154,14 +158,14 @@ def _refine(
     program: Program,
     evidence: Evidence,
     belief: Society,
-    other: Society,
+    experts: int,
     verdicts: Verdicts,
     u: np.ndarray,
     key: PRNGKeyArray,
     report: Report,
 ) -> tuple[Society, Verdicts, np.ndarray]:
     """More experts and refits for flagged tasks, then a sampler for those that stay flagged."""
-    settings = Settings(experts=belief.log_weights.shape[1], refits=MORE_REFITS)
+    settings = Settings(experts=experts, refits=MORE_REFITS)
     for stage, word in enumerate(("refined", "sampled")):
         bad = np.flatnonzero(verdicts.flagged)
         if not len(bad):
@@ -169,14 +173,16 @@ def _refine(
         some, at = evidence.select(bad), jnp.asarray(bad)
         keys = jax.random.split(jax.random.fold_in(key, stage), 4)
         third = Experts(settings).societies(program, some, keys[0], report, turn=2 + stage).society
-        near = [jax.tree.map(lambda x, at=at: x[at], x) for x in (belief, other)] + [third]
+        near = [jax.tree.map(lambda x, at=at: x[at], belief), third]
         if word == "sampled":
             near.append(_from_sampler(program, some, u[bad], keys[1], report))
         found = Experts(settings).societies(program, some, keys[2], report, begun=together(near))
-        again, draws = _weigh(program, some, found.society, third, keys[3], u.shape[1], report)
+        again, draws, joined = _weigh(
+            program, some, found.society, third, keys[3], u.shape[1], report
+        )
         verdicts = verdicts.replaced(bad, again, word)
         u[bad] = draws
-        belief = _with_tasks(belief, bad, found.society)
+        belief = _with_tasks(belief, bad, joined)
     return belief, verdicts, u
 
 

@@ -16,7 +16,7 @@ HOW = (OFF, WEIGH, REFINE)
 PARETO_K, NEARLY_ALL = 0.7, 0.5
 # A belief is flagged where it gives more than this share of the posterior too little density, by
 # more than a nat, or where fewer than this share of the draws count.
-MISSED, EFFECTIVE = 0.01, 0.05
+MISSED, EFFECTIVE = 0.02, 0.05
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,9 @@
 """Importance weights of fresh draws: from a belief, from a second opinion, and from the prior.
 
 A belief that lost a mode has good weights on its own draws. So a second society, from other starts,
-and the prior propose as well; each draw is weighed against the mixture of all that propose.
+and the prior propose as well; each draw is weighed against the mixture of all that propose. The
+experts of both are then one belief: what one lost, or gave too little density, the other has. How
+much weight each expert has is what the draws say: one step of EM.
 """
 
 from __future__ import annotations
@@ -30,12 +32,14 @@ class Weighed(NamedTuple):
     """Draws of a task and their weights.
 
     Attributes:
+        joined: The experts of both societies, `[2k, ...]`, their weights by the draws.
         points: `[n, u]`.
         log_weights: `[n]`, in nats; their mean exponential is the evidence.
-        missed: The share of the posterior to which the belief gives too little density.
+        missed: The share of the posterior to which the experts together give too little density.
         prior_share: The share of all weight that draws from the prior have, beyond their due.
     """
 
+    joined: Society
     points: Array
     log_weights: Array
     missed: Array
@@ -57,7 +61,7 @@ def weighed(
     Args:
         program: The program.
         belief: What is judged, `[task, k, ...]`.
-        second: Proposes as well, `[task, k, ...]`.
+        second: Proposes as well, `[task, k', ...]`.
         data: `[task, step, ...]`.
         seen: Which rows are real, `[task, step]`.
         keys: One for each task.
@@ -78,20 +82,34 @@ def weighed(
         )
         best = belief.mean[jnp.argmax(belief.log_weights)]
         log_joint, relative = log_joint_of(program, data, seen, best)
-        itself = _density(belief, points)
-        each = jnp.stack([itself, _density(second, points), log_standard_normal(points)])
-        each = each + shares[:, None]
-        proposed = jax.scipy.special.logsumexp(each, axis=0)
+        joined = jax.tree.map(lambda *xs: jnp.concatenate(xs), belief, second)
+        by_expert = log_densities(points, joined.mean, joined.root)
+        parts = by_expert + joined.log_weights
+        k = len(belief.log_weights)
+        both = [_log_sum(parts[:, :k], axis=1), _log_sum(parts[:, k:], axis=1)]
+        each = jnp.stack([*both, log_standard_normal(points)]) + shares[:, None]
+        proposed = _log_sum(each, axis=0)
         joint = log_joint(points)
         log_weights = jnp.where(jnp.isfinite(joint), joint - proposed, -jnp.inf)
-        total = jax.scipy.special.logsumexp(log_weights)
+        total = _log_sum(log_weights)
         share = jnp.nan_to_num(jnp.exp(log_weights - total))
+        # Both propose alike, so that half of each is the belief from which the step sets out.
+        mass = share @ jax.nn.softmax(parts, axis=1)
+        mass = jnp.where(mass.sum() > 0, mass, jnp.exp(joined.log_weights))
+        joined = joined._replace(log_weights=jnp.log(mass / mass.sum()))
+        itself = _log_sum(by_expert + joined.log_weights, axis=1)
         low = joint - (total - jnp.log(n)) - itself > TOO_LOW
         due = (share * jnp.exp(each[2] - proposed)).sum()
         beyond = jnp.maximum(share[-from_prior:].sum() - due, 0.0)
-        return Weighed(points, log_weights + relative, (share * low).sum(), beyond)
+        missed = (share * low).sum()
+        return Weighed(joined, points, log_weights + relative, missed, beyond)
 
     return each_task(one, (belief, second, data, seen, keys))
+
+
+def _log_sum(x: Array, axis: int | None = None) -> Array:
+    found: Array = jax.scipy.special.logsumexp(x, axis=axis)
+    return found
 
 
 def _sample(society: Society, key: PRNGKeyArray, n: int) -> Array:
@@ -99,11 +117,6 @@ def _sample(society: Society, key: PRNGKeyArray, n: int) -> Array:
     which = jax.random.categorical(keys[0], society.log_weights, shape=(n,))
     noise = jax.random.normal(keys[1], (n, society.mean.shape[1]))
     return society.mean[which] + jnp.einsum("nij,nj->ni", society.root[which], noise)
-
-
-def _density(society: Society, points: Array) -> Array:
-    each = log_densities(points, society.mean, society.root)
-    return jax.scipy.special.logsumexp(each + society.log_weights, axis=1)
 
 
 def smoothed(log_weights: np.ndarray) -> tuple[np.ndarray, float, float]:

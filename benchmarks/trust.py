@@ -5,10 +5,10 @@
 Waves with exact answers, as in `accuracy`: a task is bad where the belief gives its true latents
 more than a nat less density than the exact posterior does. Beliefs by the recipe experts, on 2,048
 tasks, and by experts_plain, which is bad far more often, on 256; judged with trust = weigh, which
-joins the belief with a second opinion, then with trust = refine. Flags are held against what is bad
-after weighing. "missed" is the mean of what the flags rest on: the estimated share of a posterior in
-which its belief is too low by more than a nat, which is the chance that the task is bad. The draws
-are those of the recipes: 4 x 1,000 of each task.
+joins the belief with a second opinion, then with trust = refine. Flags are held against what is
+bad after weighing. "missed" is the mean of what the flags rest on: the estimated share of a
+posterior in which its belief is too low by more than a nat, which is the chance that the task is
+bad. The draws are those of the recipes: 4 x 1,000 of each task.
 """
 
 from __future__ import annotations

@@ -24,6 +24,8 @@ from bayes_badger.program import Data, Program
 
 # Shares of the draws: of the belief and of the second opinion together, and of the prior.
 PRIOR = 0.05
+# An expert keeps this share of its weight, whatever the draws say: where they are few none is lost.
+KEPT = 0.2
 # A density that is too low by this many nats counts as missed.
 TOO_LOW = 1.0
 
@@ -95,8 +97,9 @@ def weighed(
         share = jnp.nan_to_num(jnp.exp(log_weights - total))
         # Both propose alike, so that half of each is the belief from which the step sets out.
         mass = share @ jax.nn.softmax(parts, axis=1)
-        mass = jnp.where(mass.sum() > 0, mass, jnp.exp(joined.log_weights))
-        joined = joined._replace(log_weights=jnp.log(mass / mass.sum()))
+        before = 0.5 * jnp.exp(joined.log_weights)
+        mass = jnp.where(mass.sum() > 0, (1 - KEPT) * mass + KEPT * before, before)
+        joined = joined._replace(log_weights=jnp.log(mass))
         itself = _log_sum(by_expert + joined.log_weights, axis=1)
         low = joint - (total - jnp.log(n)) - itself > TOO_LOW
         due = (share * jnp.exp(each[2] - proposed)).sum()

@@ -24,8 +24,8 @@ from bayes_badger.program import Data, Program
 
 # Shares of the draws: of the belief and of the second opinion together, and of the prior.
 PRIOR = 0.05
-# An expert keeps this share of its weight, whatever the draws say: where they are few none is lost.
-KEPT = 0.2
+# An expert of so many draws keeps half of its old weight, whatever they say: none is lost by chance.
+ENOUGH = 2.0
 # A density that is too low by this many nats counts as missed.
 TOO_LOW = 1.0
 
@@ -98,8 +98,9 @@ def weighed(
         # Both propose alike, so that half of each is the belief from which the step sets out.
         mass = share @ jax.nn.softmax(parts, axis=1)
         before = 0.5 * jnp.exp(joined.log_weights)
-        mass = jnp.where(mass.sum() > 0, (1 - KEPT) * mass + KEPT * before, before)
-        joined = joined._replace(log_weights=jnp.log(mass))
+        heard = jnp.where(mass.sum() > 0, n * before / (n * before + ENOUGH), 0.0)
+        mass = heard * mass + (1 - heard) * before
+        joined = joined._replace(log_weights=jnp.log(mass / mass.sum()))
         itself = _log_sum(by_expert + joined.log_weights, axis=1)
         low = joint - (total - jnp.log(n)) - itself > TOO_LOW
         due = (share * jnp.exp(each[2] - proposed)).sum()

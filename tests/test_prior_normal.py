@@ -398,3 +398,49 @@ def test_a_generic_family_far_from_zero():
     slope = jax.vmap(jax.grad(lambda u: from_normal(fn, u)))(u)
     np.testing.assert_allclose(fn.log_prob(value) + jnp.log(slope), st.norm.logpdf(u), atol=1e-3)
     assert np.all(np.asarray(value) > expected - 1e-3)
+
+
+CLUSTERS = dist.MixtureSameFamily(
+    dist.Categorical(probs=jnp.array([0.3, 0.5, 0.2])),
+    dist.Normal(jnp.array([-3.0, 0.0, 9.0]), jnp.array([0.3, 1.0, 0.5])),
+)
+
+
+def test_a_mixture_of_normals_there_and_back_through_its_gaps():
+    u = jnp.linspace(-6.0, 6.0, 97)
+    value = from_normal(CLUSTERS.expand((97,)), u)
+    assert (jnp.diff(value) > 0).all()
+    exact = sum(
+        w * st.norm.cdf(np.asarray(value, float), m, s)
+        for w, m, s in ((0.3, -3.0, 0.3), (0.5, 0.0, 1.0), (0.2, 9.0, 0.5))
+    )
+    error = np.abs(exact - st.norm.cdf(np.asarray(u, float)))
+    assert (error < 2e-6).all()
+    # In a gap of the clusters u hardly moves: what is lost there is a value without mass.
+    back = to_normal(CLUSTERS.expand((97,)), value)
+    np.testing.assert_allclose(back, u, atol=2e-3)
+
+
+def test_a_mixture_of_normals_may_be_learned():
+    def value(logits, loc, scale, u):
+        mixing = dist.Categorical(logits=logits)
+        return from_normal(dist.MixtureSameFamily(mixing, dist.Normal(loc, scale)), u)
+
+    logits, loc = jnp.array([0.2, -0.4]), jnp.array([-1.0, 1.5])
+    scale, u = jnp.array([0.5, 0.8]), jnp.array(0.3)
+    found = jax.grad(value, (0, 1, 2, 3))(logits, loc, scale, u)
+    step = 1e-3
+    for i, (point, slope) in enumerate(zip((logits, loc, scale, u), found, strict=True)):
+        for j in np.ndindex(point.shape):
+            ends = []
+            for sign in (1, -1):
+                moved = [logits, loc, scale, u]
+                moved[i] = point.at[j].add(sign * step)
+                ends.append(float(value(*moved)))
+            assert slope[j] == pytest.approx((ends[0] - ends[1]) / (2 * step), abs=5e-3)
+
+
+def test_other_mixtures_have_no_map():
+    parts = dist.Gamma(jnp.array([1.0, 9.0]), 1.0)
+    fn = dist.MixtureSameFamily(dist.Categorical(probs=jnp.array([0.5, 0.5])), parts)
+    assert normal_shape(fn) is None

@@ -9,6 +9,7 @@ latents. Univariate families use F itself, so u increases with the value.
 |---|---|
 | Normal, LogNormal, Cauchy, Laplace, Uniform, Weibull, ... | closed forms (`closed_forms`) |
 | Gamma, Beta, StudentT, InverseGamma, Chi2 | numerical inverse (`numerical_families`) |
+| a mixture of normals, but no other mixture | its parts' tails (`normal_mixture`) |
 | any other continuous univariate family | numerical inverse of its `log_prob` (`generic_inverse`) |
 | multivariate normals, Dirichlet, LKJ, Wishart | independent pieces (`multivariate_maps`) |
 | truncated, expanded, masked, independent, transformed | through what they wrap |
@@ -28,6 +29,9 @@ from bayes_badger.errors import BadgerError
 from bayes_badger.program.closed_forms import UNIVARIATE
 from bayes_badger.program.generic_inverse import generic_from_normal, generic_to_normal
 from bayes_badger.program.multivariate_maps import MULTIVARIATE
+from bayes_badger.program.normal_mixture import forward as mixture_forward
+from bayes_badger.program.normal_mixture import inverse as mixture_inverse
+from bayes_badger.program.normal_mixture import is_normal_mixture
 from bayes_badger.program.numerical_families import NUMERICAL
 from bayes_badger.program.truncation import truncate, untruncate
 
@@ -37,8 +41,10 @@ _TRUNCATED = (
     dist.RightTruncatedDistribution,
     dist.TwoSidedTruncatedDistribution,
 )
-# Continuous in name, but with an atom or without a density.
+# Continuous in name, but with an atom, without a density, or with several peaks.
 _NO_MAP = (
+    dist.MixtureSameFamily,
+    dist.MixtureGeneral,
     dist.ImproperUniform,
     dist.Delta,
     dist.Unit,
@@ -69,7 +75,7 @@ def normal_shape(fn: Any) -> tuple[int, ...] | None:
     """
     family = type(fn)
     batch = tuple(fn.batch_shape)
-    if family in UNIVARIATE or family in NUMERICAL:
+    if family in UNIVARIATE or family in NUMERICAL or is_normal_mixture(fn):
         return batch
     if family in MULTIVARIATE:
         return batch + MULTIVARIATE[family].shape(fn)
@@ -185,7 +191,7 @@ def _forward(fn: Any, u: Array) -> Array:
         for transform in fn.transforms:
             value = transform(value)
         return value
-    return generic_from_normal(fn, u)
+    return mixture_forward(fn, u) if is_normal_mixture(fn) else generic_from_normal(fn, u)
 
 
 def _inverse(fn: Any, value: Array) -> Array:
@@ -201,7 +207,7 @@ def _inverse(fn: Any, value: Array) -> Array:
         for transform in reversed(fn.transforms):
             value = transform.inv(value)
         return _inverse(fn.base_dist, value) * _sign(fn)
-    return generic_to_normal(fn, value)
+    return mixture_inverse(fn, value) if is_normal_mixture(fn) else generic_to_normal(fn, value)
 
 
 def _is_transformed(fn: Any) -> bool:

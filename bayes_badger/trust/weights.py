@@ -24,7 +24,7 @@ from bayes_badger.program import Data, Program
 
 # Shares of the draws: of the belief and of the second opinion together, and of the prior.
 PRIOR = 0.05
-# An expert of so many draws keeps half of its old weight, whatever they say: none is lost by chance.
+# An expert of so many draws keeps half of its old weight: none is lost by chance.
 ENOUGH = 2.0
 # A density that is too low by this many nats counts as missed.
 TOO_LOW = 1.0

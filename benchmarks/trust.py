@@ -22,9 +22,10 @@ import pandas as pd
 
 from bayes_badger.recipe import load_recipe
 from bayes_badger.trust import judged
-from benchmarks.accuracy import STEPS, log_q, tasks_of
+from benchmarks.accuracy import log_q, tasks_of
 
 RECIPES = {"experts": 2048, "experts_plain": 256}
+STEPS = (2, 5, 10, 50, 200)
 BAD, SEED = -1.0, 0
 
 

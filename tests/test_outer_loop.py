@@ -153,12 +153,12 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path):
 
 def test_scoring_takes_back_what_is_no_ascent():
     place = scoring.start(np.zeros(1))
-    place = scoring.moved(place, np.zeros(4), np.array([[1.0], [2.0], [0.0], [1.0]]), True)
+    place = scoring.moved(place, np.zeros(4), np.array([[1.0], [2.0], [0.0], [1.0]]))
     ahead = place.point
-    fell = scoring.moved(place, np.full(4, -9.0), np.ones((4, 1)), True)
+    fell = scoring.moved(place, np.full(4, -9.0), np.ones((4, 1)))
     np.testing.assert_array_equal(fell.at, [0.0])
     assert 0 < fell.point[0] < ahead[0]
-    lost = scoring.moved(place, np.full(4, np.nan), np.ones((4, 1)), True)
+    lost = scoring.moved(place, np.full(4, np.nan), np.ones((4, 1)))
     assert np.isfinite(lost.point).all()
 
 

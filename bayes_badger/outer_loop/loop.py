@@ -46,7 +46,7 @@ class Settings(BaseModel):
     steps: int = Field(300, ge=0, description="at most")
     scoring: int = Field(64, ge=0, description="up to so many entries; of more, descent")
     rate: float = Field(0.01, gt=0, description="of descent, in the unbounded parameters")
-    tasks: int = Field(128, ge=1, description="of one step of descent; of scoring eight times that")
+    tasks: int = Field(128, ge=1, description="of one step of descent; scoring takes all")
     experts: int = Field(16, ge=1)
     refits: int = Field(1, ge=0)
     points: int = Field(16, ge=4, multiple_of=2)
@@ -193,7 +193,7 @@ class _Work:
         hold = not self.few and scarce and len(order) >= 10
         count = round(settings.held_out * len(order)) if hold else 0
         self.held_out, self.tasks = np.sort(order[:count]), np.sort(order[count:])
-        self.many = min(settings.tasks * (8 if self.few else 1), len(self.tasks))
+        self.many = len(self.tasks) if self.few else min(settings.tasks, len(self.tasks))
 
     def _chance(self, *more: int) -> np.random.Generator:
         data = np.asarray(jax.random.key_data(self.key)).ravel().tolist()
@@ -222,14 +222,15 @@ class _Work:
         slope = slopes.sum(0)
         fine = bool(np.isfinite(values).all() and np.isfinite(slope).all())
         astray = 0 if fine else int(state.astray) + 1
-        if astray >= TRIES:
+        lost = not isinstance(place, scoring.Place) or not np.isfinite(place.height)
+        if astray >= TRIES and lost:
             names = listed(self.program.parameters)
             raise BadgerError(
                 f"{self.program.name}: the log evidence is not finite at the parameters ({names}), "
                 "nor near where they started: start them elsewhere"
             )
         if isinstance(place, scoring.Place):
-            place = scoring.moved(place, values, slopes, self.many == len(self.tasks))
+            place = scoring.moved(place, values, slopes)
         else:
             settings = self.settings
             rate = settings.rate * 0.5 * (1 + np.cos(np.pi * done / max(settings.steps, 1)))
@@ -270,7 +271,7 @@ class _Work:
     def at_rest(self, state: State) -> bool:
         """Whether there is no more to learn."""
         if isinstance(state.place, scoring.Place):
-            return float(state.place.away) < scoring.NEAR
+            return scoring.at_rest(state.place) or int(state.astray) >= TRIES
         return int(state.since) >= PATIENCE
 
     def chosen(self, state: State) -> Any:
@@ -288,7 +289,7 @@ class _Work:
         """Standard errors by name, by the delta method."""
         if not isinstance(state.place, scoring.Place) or not np.isfinite(state.place.away):
             return {}
-        each = scoring.standard_errors(state.place) * np.sqrt(self.many / len(self.tasks))
+        each = scoring.standard_errors(state.place)
         at, found = self.chosen(state), {}
 
         def table(flat: Any) -> Any:
@@ -309,10 +310,9 @@ class _Work:
     def doubts(self, state: State, curve: list[dict[str, Any]]) -> tuple[str, ...]:
         """Whether it had not come to rest."""
         if isinstance(state.place, scoring.Place):
-            away = float(state.place.away)
-            if away < 0.3:
+            if scoring.at_rest(state.place):
                 return ()
-            far = f"{away:.2g} standard errors from its maximum"
+            far = f"{float(state.place.away):.2g} standard errors from its maximum"
             return (f"the outer loop stopped {far}: take more outer steps (--outer-steps)",)
         if not isinstance(state.place, scoring.Place) and float(state.place.slower) < 0.1:
             return ("the outer loop went back several times from numbers that were not finite",)

@@ -14,10 +14,13 @@ import numpy as np
 
 # After a step that is no ascent, and after one that is.
 HARDER, SOFTER = 8.0, 0.2
-# A fall of the log evidence by so many nats per task is noise of the points.
-NOISE = 0.002
-# It has come to rest this many standard errors from the maximum.
-NEAR = 0.05
+# A fall of the log evidence by so many nats, of all tasks together, is rounding.
+NOISE = 0.02
+# It has come to rest so many standard errors from the maximum, or where so many good steps together
+# gained less than so many nats: directions of which the tasks say nothing may be followed for ever.
+NEAR, WORTH, STEPS = 0.05, 0.05, 8
+# Where even a step damped by this much is no ascent, what is left is noise of the slopes.
+STUCK = 500.0
 # No entry moves further in one step, in units of the unbounded parameters.
 FURTHEST = 3.0
 
@@ -33,6 +36,7 @@ class Place(NamedTuple):
         information: `[p, p]`.
         damping: Of the next step.
         away: How many standard errors it is from the maximum, to second order.
+        heights: Of the last good points, the newest last, `[STEPS + 1]`.
     """
 
     point: np.ndarray
@@ -42,32 +46,46 @@ class Place(NamedTuple):
     information: np.ndarray
     damping: float | np.ndarray
     away: float | np.ndarray
+    heights: np.ndarray
 
 
 def start(point: np.ndarray) -> Place:
     """Before anything is known."""
     p = len(point)
-    return Place(point, point, -np.inf, np.zeros(p), np.eye(p), 1e-2, np.inf)
+    none = np.full(STEPS + 1, -np.inf)
+    return Place(point, point, -np.inf, np.zeros(p), np.eye(p), 1e-2, np.inf, none)
 
 
-def moved(place: Place, values: np.ndarray, slopes: np.ndarray, comparable: bool) -> Place:
-    """After the log evidence of tasks at `place.point`, and its gradients.
+def at_rest(place: Place) -> bool:
+    """Whether there is no more to gain."""
+    known = np.isfinite(place.heights[0])
+    gained = place.heights[-1] - place.heights[0] if known else np.inf
+    return bool(place.away < NEAR or gained < WORTH or place.damping > STUCK)
+
+
+def moved(place: Place, values: np.ndarray, slopes: np.ndarray) -> Place:
+    """After the log evidence of all tasks at `place.point`, and its gradients.
 
     Args:
         place: Where it was.
         values: `[task]`, nats.
         slopes: `[task, p]`.
-        comparable: Whether these are the tasks of the step before.
     """
     height, finite = values.sum(), np.isfinite(values).all() and np.isfinite(slopes).all()
-    ascent = height >= place.height - NOISE * len(values) or not comparable
-    if finite and ascent:
+    if finite and height >= place.height - NOISE:
         slope, centred = slopes.sum(0), slopes - slopes.mean(0)
         information = centred.T @ centred
         away = np.sqrt(max(slope @ _solved(information, slope, 0.0), 0.0))
         damping = np.maximum(SOFTER * place.damping, 1e-6)
         place = Place(
-            place.point, place.point, float(height), slope, information, damping, float(away)
+            place.point,
+            place.point,
+            float(height),
+            slope,
+            information,
+            damping,
+            float(away),
+            np.append(place.heights[1:], height),
         )
     else:
         place = place._replace(damping=np.maximum(1.0, HARDER * place.damping))

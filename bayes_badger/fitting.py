@@ -369,7 +369,8 @@ def _prepare(
         np.asarray(drawn.outcome),
         {name: np.asarray(x) for name, x in queries.task_columns.items()},
     )
-    note = f"simulated {tasks} tasks of {steps} steps from the program's own prior"
+    source = "own prior" if world is None else "world"
+    note = f"simulated {tasks} tasks of {steps} steps from the program's {source}"
     known = {variable.name for variable in program.variables}
     values = {name: np.asarray(x) for name, x in drawn.values.items() if name in known}
     return program, dataclasses.replace(evidence, notes=(*evidence.notes, note)), values

@@ -54,8 +54,8 @@ def fit(
             "--set",
             "-s",
             metavar="KEY=VALUE",
-            help="A setting of the program, or of the recipe: inference.grid.draws=500. May be "
-            "given several times.",
+            help="A setting of the program, of the recipe: inference.grid.draws=500, or of the "
+            "outer loop: outer.rate=0.003. May be given several times.",
             show_default=False,
         ),
     ] = None,

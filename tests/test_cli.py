@@ -256,7 +256,7 @@ def test_fit_passes_on_what_was_asked(badger, no_fit, tmp_path):
     table.write_text("x")
     words = ["--set", "inference.nuts.draws=7", "--set", "rule=adam", "--seed", 5, "--tasks", 3]
     words += ["--data", table, "--task", "county", "--missing", "drop", "-i", "nuts"]
-    words += ["--trust", "refine"]
+    words += ["--trust", "refine", "--outer-steps", 9, "--resume", tmp_path]
     code, _, err = badger("fit", "radon", *words, "--out", tmp_path, "--steps", 4)
     ((args, kwargs),) = no_fit
     assert code == 0, err
@@ -269,7 +269,9 @@ def test_fit_passes_on_what_was_asked(badger, no_fit, tmp_path):
         "missing": "drop",
         "seed": 5,
         "trust": "refine",
+        "outer_steps": 9,
         "out": tmp_path,
+        "resume": tmp_path,
         "tasks": 3,
         "steps": 4,
     }

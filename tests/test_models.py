@@ -141,6 +141,18 @@ def sinusoid(v, x):
     }
 
 
+def sinusoid_prior(v, x):
+    """With its parameters where they start."""
+    sine = v["amplitude"] * np.sin(x["x"] - v["shift"])
+    return {
+        "slope": normal(v["slope"], 0, 1),
+        "amplitude": normal(v["amplitude"], 1, 1),
+        "shift": normal(v["shift"], 0, 1),
+        "level": normal(v["level"], 0, 1),
+        "y": normal(x["y"], v["slope"] * x["x"] + sine + v["level"], 0.5),
+    }
+
+
 def sleepstudy(v, x):
     mean = np.array([v["intercept"], v["slope"]])
     root = v["spread"][:, None] * v["chol"]
@@ -181,6 +193,7 @@ SHELF = {
     "radon": (radon, 5, 1, ("county", 85, 919)),
     "rats": (rats, 5, 2, ("rat", 30, 150)),
     "sinusoid": (sinusoid, 0, 4, None),
+    "sinusoid_prior": (sinusoid_prior, 0, 4, None),
     "sleepstudy": (sleepstudy, 6, 2, ("subject", 18, 180)),
     "wave": (wave, 0, 3, None),
 }

@@ -12,7 +12,7 @@ import numpyro
 import numpyro.distributions as dist
 import pytest
 from numpyro.infer import MCMC, NUTS
-from programs import mixture, network, rounded
+from programs import mixture, rounded
 
 import bayes_badger as bb
 from bayes_badger.errors import BadgerError
@@ -127,7 +127,6 @@ def test_either_parametrisation_has_the_same_posterior(parametrisation):
         assert (np.abs(own["sd"] - sd) < 5 * own["sd_error"]).all()
 
 
-PARAMETERS = "cannot learn parameters (net$params, noise)"
 DISCRETE = "cannot move discrete latents (kind)"
 NO_GRADIENT = "needs a gradient, and level has none"
 TABLE = {"task": [1, 1, 2], "x": [0.1, 0.2, 0.3], "y": [0.3, 0.1, 0.9]}
@@ -154,10 +153,8 @@ def four_rounded(x, y=None):
 @pytest.mark.parametrize(
     ("recipe", "program", "reason"),
     [
-        ("nuts", network, PARAMETERS),
         ("nuts", mixture, DISCRETE),
         ("nuts", rounded, NO_GRADIENT),
-        ("auto", network, PARAMETERS),
         ("auto", mixture_of_four, DISCRETE),
         ("nuts", four_rounded, NO_GRADIENT),
     ],

@@ -60,7 +60,8 @@ def at_rest(place: Place) -> bool:
     """Whether there is no more to gain."""
     known = np.isfinite(place.heights[0])
     gained = place.heights[-1] - place.heights[0] if known else np.inf
-    return bool(place.away < NEAR or gained < WORTH or place.damping > STUCK)
+    stuck = np.isfinite(place.height) and place.damping > STUCK
+    return bool(place.away < NEAR or gained < WORTH or stuck)
 
 
 def moved(place: Place, values: np.ndarray, slopes: np.ndarray) -> Place:

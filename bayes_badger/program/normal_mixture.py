@@ -54,7 +54,8 @@ def _parts(fn: Any) -> tuple[Array, Array, Array]:
         loc, scale = (jnp.broadcast_to(x, shape) for x in (part.loc, part.scale))
         part = dist.Normal(loc, scale)
     log_weights = jax.nn.log_softmax(fn.mixing_distribution.logits, axis=-1)
-    return part.loc, part.scale, log_weights
+    loc, scale = (jnp.asarray(x, log_weights.dtype) for x in (part.loc, part.scale))
+    return loc, scale, log_weights
 
 
 def _score(value: Array, loc: Array, scale: Array, log_weights: Array) -> Array:

@@ -2,6 +2,7 @@
 
     uv run python -m benchmarks speed                       # without the peers
     uv run --group peers python -m benchmarks speed         # with BayesFlow, sbi: 10 minutes each
+    uv run --group peers python -m benchmarks speed experts peers:60          # a minute each
 
 Times are per task, of the second call, so that nothing is compiled in them; the first call's is
 beside it. NUTS is run task by task, as one does who needs one posterior, on some of the tasks, with
@@ -45,10 +46,12 @@ def run(*parts: str) -> pd.DataFrame:
     """All contenders, or those that are named."""
     program, (evidence, truth), reference = tasks_of("wave", STEPS, TASKS)
     rows = []
+    asked = dict(part.partition(":")[::2] for part in parts or CONTENDERS)
     for name, contender in CONTENDERS.items():
-        if parts and name not in parts:
+        if name not in asked:
             continue
-        for row in contender(program, evidence, truth):
+        more = {"seconds": int(asked[name])} if asked[name] else {}
+        for row in contender(program, evidence, truth, **more):
             density = row.pop("log_q", None)
             if density is not None:
                 gap = density - reference[: len(density)]
@@ -113,7 +116,7 @@ def _nuts(
         # Warmup, which is half of the work, in full, and as many draws as 400 take.
         enough.append(took * (0.5 + 0.5 * ESS / least))
     mean = float(np.mean(enough))
-    yield _row("nuts", 1, first, mean, tasks=NUTS_TASKS, default=float(np.mean(seconds)) * 1e3)
+    yield _row("nuts", 1, first, mean, on=NUTS_TASKS, default=float(np.mean(seconds)) * 1e3)
 
 
 def _laplace(
@@ -169,7 +172,7 @@ def _svi(
 
 
 def _peers(
-    program: Program, evidence: Evidence, truth: dict[str, np.ndarray]
+    program: Program, evidence: Evidence, truth: dict[str, np.ndarray], seconds: int = TRAINED
 ) -> Iterator[dict[str, Any]]:
     """BayesFlow and sbi, where they are installed: `uv run --group peers`."""
     from benchmarks import _peers
@@ -182,10 +185,10 @@ def _peers(
         if importlib.util.find_spec(name) is None:
             print(f"{name} is not installed: uv run --group peers", file=sys.stderr)
             continue
-        trained = getattr(_peers, f"train_{name}")(TRAINED, 0)
+        trained = getattr(_peers, f"train_{name}")(seconds, 0)
         _, *times = _twice(lambda trained=trained: trained.draws(x, y, DRAWS))
         density = np.asarray(trained.log_prob(z, x, y))
-        yield _row(name, len(x), *times, log_q=density, tasks=len(x), trained=TRAINED)
+        yield _row(name, len(x), *times, log_q=density, on=len(x), trained=seconds)
 
 
 CONTENDERS = {

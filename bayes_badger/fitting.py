@@ -23,12 +23,11 @@ from bayes_badger.datatree import build_tree
 from bayes_badger.errors import BadgerError, listed
 from bayes_badger.evidence import Evidence, from_arrays, read
 from bayes_badger.evidence.blocks import single
-from bayes_badger.evidence.compiled import blocks_of, data_of, task_columns_of
 from bayes_badger.inner_loop.protocol import Report, silent
 from bayes_badger.labels import Labels
+from bayes_badger.outcomes import check_outcome, typed_outcome
 from bayes_badger.program import (
     STEPS,
-    TASK,
     TASKS,
     Data,
     Program,
@@ -43,31 +42,7 @@ from bayes_badger.trust import HOW, doubts, judged
 
 RECIPE_PREFIX = "inference."
 PACKAGES = ("bayes-badger", "jax", "numpyro", "arviz", "equinox", "xarray", "numpy")
-# Draws from the prior at which an outcome must be outside the support to be refused.
-SUPPORT_DRAWS = 20
 SIMULATED_TASKS, SIMULATED_STEPS = 20, 10
-# Supports as one reads them; others are called as NumPyro does.
-SUPPORTS = {
-    "boolean": "0 or 1",
-    "greaterthan": "numbers above a bound",
-    "greaterthaneq": "numbers from a bound upwards",
-    "integergreaterthan": "integers from a bound upwards",
-    "integerinterval": "integers from one bound to another",
-    "integernonnegative": "non-negative integers",
-    "integerpositive": "positive integers",
-    "interval": "numbers from one bound to another",
-    "lessthan": "numbers below a bound",
-    "lessthaneq": "numbers up to a bound",
-    "multinomial": "non-negative integers with a given sum",
-    "nonnegative": "non-negative numbers",
-    "openinterval": "numbers between two bounds",
-    "positive": "positive numbers",
-    "real": "real numbers",
-    "realvector": "vectors of real numbers",
-    "simplex": "non-negative numbers with sum 1",
-    "softpluspositive": "positive numbers",
-    "unitinterval": "numbers from 0 to 1",
-}
 
 
 def fit(
@@ -145,6 +120,11 @@ def fit(
         raise BadgerError(f"{lifted.name}: {recipe.name} {reason}{other}")
     Labels(lifted, evidence)  # clashes of names are told before the work, not after
     taught = None
+    if for_outer and not lifted.parameters:
+        raise BadgerError(
+            f"{learning.PREFIX}{next(iter(for_outer))}: {lifted.name} has no parameters to learn; "
+            "leave that setting out"
+        )
     if (lifted.parameters and outer.steps) or outer_steps or resume:
         asked = {
             "program": lifted.name,
@@ -197,8 +177,8 @@ def fit(
     )
     if out is not None:
         run.save(out)
-    if taught is not None and taught.learned.finished:
-        learning.forget(taught.folder)
+        if taught is not None and taught.learned.finished:
+            learning.forget(taught.folder)
     return run
 
 
@@ -218,76 +198,6 @@ def example_of(evidence: Evidence, seed: int = 0) -> Data:
         {name: jnp.asarray(single(x[rows])) for name, x in evidence.columns.items()},
         {name: jnp.asarray(single(x[tasks]))[:, None] for name, x in evidence.task_columns.items()},
     )
-
-
-def typed_outcome(program: Program, evidence: Evidence) -> Evidence:
-    """Whole numbers for a discrete outcome, real ones for another, whatever the table had."""
-    if evidence.outcome is None:
-        return evidence
-    kind = np.int64 if program.outcome.discrete else np.float64
-    return dataclasses.replace(evidence, outcome=evidence.outcome.astype(kind))
-
-
-def check_outcome(program: Program, evidence: Evidence, key: Any) -> None:
-    """Refuses outcomes that the program cannot have: NumPyro scores most of them in silence.
-
-    Raises:
-        BadgerError: Naming the first such row, its value, and what the outcome can be.
-    """
-    if evidence.outcome is None or not evidence.n_rows:
-        return
-    shape, wanted = evidence.outcome.shape[1:], program.outcome.shape
-    if shape != wanted:
-        raise BadgerError(
-            f"{program.name}: {evidence.outcome_name} has shape {shape} for each row, and the "
-            f"program's outcome has {wanted}"
-        )
-    whole = evidence.outcome == np.round(evidence.outcome)
-    bad = ~whole if program.outcome.discrete else np.zeros(whole.shape, bool)
-    if not bad.any():
-        bad = _outside(program, typed_outcome(program, evidence), key)
-    by_row = bad.reshape(len(bad), -1)
-    rows = np.flatnonzero(by_row.any(1))
-    if len(rows):
-        value = evidence.outcome[rows[0]]
-        count = f" ({len(rows)} such rows)" if len(rows) > 1 else ""
-        raise BadgerError(
-            f"row {evidence.rows[rows[0]]}, {evidence.task_name} "
-            f"'{evidence.tasks[evidence.task_index[rows[0]]]}': {evidence.outcome_name} = {value} "
-            f"is outside the support of {program.outcome.family} "
-            f"({SUPPORTS.get(program.outcome.support, program.outcome.support)}){count}: mend the "
-            "table, or choose another distribution"
-        )
-
-
-def _outside(program: Program, evidence: Evidence, key: Any) -> np.ndarray:
-    """Which outcomes are outside their distribution's support, whatever the latents are.
-
-    A support may depend on latents, as that of Uniform(0, z): so several draws must agree.
-    """
-    bad = np.ones(evidence.outcome.shape if evidence.outcome is not None else 0, bool)
-    for draw in jax.random.split(key, SUPPORT_DRAWS):
-        bad &= ~_supported(program, evidence, draw)
-        if not bad.any():
-            break
-    return bad
-
-
-def _supported(program: Program, evidence: Evidence, key: Any) -> np.ndarray:
-    """Whether each row's outcome is within the support of its distribution, at a prior draw."""
-    columns = task_columns_of(evidence)
-    drawn = program.simulate(key, program.without_rows(columns, evidence.n_tasks)).values
-    blocks, found = blocks_of(evidence), []
-    for block in blocks:
-        data = data_of(block)
-        values = {
-            latent.name: drawn[latent.name][block.tasks]
-            if latent.scope == TASK
-            else drawn[latent.name]
-            for latent in program.latents
-        }
-        found.append(np.asarray(program.supports(values, data)))
-    return evidence.long(blocks, found)
 
 
 class _Log:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from bayes_badger.errors import BadgerError, did_you_mean, listed
 from bayes_badger.evidence import Evidence
 from bayes_badger.inner_loop.protocol import Report
-from bayes_badger.outer_loop import Learned, Settings, learn, why_not
+from bayes_badger.outer_loop import Learned, Settings, checkpoint, learn, why_not
 from bayes_badger.program import Program
 from bayes_badger.program.parameters import as_table
 
@@ -100,9 +100,13 @@ def learned(
 
 
 def forget(folder: Path | None) -> None:
-    """Removes the checkpoints of a fit that is done."""
-    if folder is not None and (folder / ASKED).is_file():
-        shutil.rmtree(folder, ignore_errors=True)
+    """Removes the checkpoints of a fit that is stored, and their folder where nothing else is."""
+    if folder is None:
+        return
+    checkpoint.remove(folder)
+    (folder / ASKED).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def _check(folder: Path, asked: Mapping[str, Any]) -> None:
@@ -130,7 +134,8 @@ def _told(found: Learned) -> Learned:
     values = "; ".join(
         f"{name} = {_numbers(x, found.errors.get(name))}" for name, x in table.items()
     )
-    return found._replace(notes=(*found.notes, f"learned {values} (± a standard error)"))
+    what = " (± a standard error)" if found.errors else ""
+    return found._replace(notes=(*found.notes, f"learned {values}{what}"))
 
 
 def _numbers(values: np.ndarray, errors: np.ndarray | None) -> str:

@@ -20,10 +20,11 @@ from bayes_badger.errors import BadgerError, listed
 from bayes_badger.evidence import Evidence, split_queries
 from bayes_badger.evidence.compiled import task_columns_of
 from bayes_badger.evidence.joined import joined
-from bayes_badger.fitting import check_outcome, example_of, typed_outcome
+from bayes_badger.fitting import example_of
 from bayes_badger.inner_loop import registry
 from bayes_badger.inner_loop.protocol import InnerLoop, Report, silent
 from bayes_badger.labels import Labels, safe_name
+from bayes_badger.outcomes import check_outcome, typed_outcome
 from bayes_badger.program import LIFETIME, TASK, Program, lift
 from bayes_badger.program.parameters import from_table
 from bayes_badger.runs import Run

@@ -20,6 +20,7 @@ import jax
 import numpy as np
 import pandas as pd
 
+from bayes_badger.belief import Posterior
 from bayes_badger.evidence import Evidence, from_arrays
 from bayes_badger.inner_loop import registry
 from bayes_badger.inner_loop.protocol import InnerLoop
@@ -89,16 +90,20 @@ def tasks_of(name: str, tasks: int) -> tuple[Program, Lifetime]:
 
 
 def _rough(
-    loop: InnerLoop, program: Program, evidence: Evidence, tasks: np.ndarray
+    loop: InnerLoop,
+    program: Program,
+    evidence: Evidence,
+    tasks: np.ndarray,
+    posterior: Posterior,
 ) -> Iterator[int]:
-    """Which tasks the grid does not know to `ALLOWED`, by its own estimate; by halves."""
-    posterior = loop.infer(program, evidence.select(tasks), jax.random.key(0))
+    """Which tasks of a posterior the grid does not know to `ALLOWED`, by its own estimate."""
     if (posterior.log_evidence_error or 0.0) > ALLOWED:
         if len(tasks) == 1:
             yield int(tasks[0])
         else:
             for half in np.array_split(tasks, 2):
-                yield from _rough(loop, program, evidence, half)
+                found = loop.infer(program, evidence.select(half), jax.random.key(0))
+                yield from _rough(loop, program, evidence, half, found)
 
 
 def _column(name: str, steps: int) -> np.ndarray:
@@ -118,7 +123,7 @@ def _part(name: str, i: int, steps: int) -> np.ndarray:
         if posterior.warnings:
             print(f"{name} {i} {steps}: {posterior.warnings}", file=sys.stderr)
         log_q = log_joint(program, evidence, truth) - posterior.log_evidence_by_task
-        log_q[list(_rough(loop, program, evidence, np.arange(BATCH)))] = np.nan
+        log_q[list(_rough(loop, program, evidence, np.arange(BATCH), posterior))] = np.nan
         path.parent.mkdir(parents=True, exist_ok=True)
         pd.DataFrame({"log_q": log_q}).to_csv(path, index=False)
         print(f"{path.name}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)

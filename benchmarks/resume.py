@@ -17,14 +17,13 @@ from pathlib import Path
 
 import jax
 import numpy as np
-import numpyro
-import numpyro.distributions as dist
 import pandas as pd
 
 import bayes_badger as bb
 from bayes_badger.evidence import from_arrays
 from bayes_badger.outer_loop import Settings, learn
 from bayes_badger.program.parameters import as_table
+from benchmarks.prior import levels
 
 TASKS, SETTINGS = 64, Settings(steps=400, tasks=32, scoring=0)
 
@@ -59,18 +58,9 @@ def _begun(folder: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=root)
 
 
-def _groups(sigma, y=None):  # type: ignore[no-untyped-def]
-    mu = numpyro.param("mu", 0.0)
-    tau = numpyro.param("tau", 1.0, constraint=dist.constraints.positive)
-    with numpyro.plate("task", sigma.shape[0], dim=-2):
-        z = numpyro.sample("z", dist.Normal(mu, tau))
-        with numpyro.plate("step", sigma.shape[1], dim=-1):
-            numpyro.sample("y", dist.Normal(z, sigma), obs=y)
-
-
 def _learn(folder: Path) -> None:
     """Goes on from whatever stands in the folder, and says each step."""
-    program = bb.lift(_groups)
+    program = bb.lift(levels)
     y = 4 + 2 * np.random.default_rng(0).normal(size=(TASKS, 1))
     evidence = from_arrays(program.signature, {"sigma": np.ones((TASKS, 1))}, y, {})
 

@@ -1,5 +1,6 @@
 """The outer loop: slopes against closed forms, maxima against scipy, resumed against not."""
 
+import inspect
 import json
 
 import jax
@@ -19,22 +20,9 @@ from bayes_badger.outer_loop import Settings, checkpoint, descent, learn, scorin
 from bayes_badger.outer_loop.objective import log_evidence_and_slopes
 from bayes_badger.program.parameters import as_table, bound, free, from_table
 from benchmarks import resume
+from benchmarks.prior import levels
 
 TASKS = 64
-PROGRAM = """
-import numpyro, numpyro.distributions as dist
-
-def groups(sigma, y=None):
-    mu = numpyro.param("mu", 0.0)
-    tau = numpyro.param("tau", 1.0, constraint=dist.constraints.positive)
-    with numpyro.plate("task", sigma.shape[0], dim=-2):
-        z = numpyro.sample("z", dist.Normal(mu, tau))
-        with numpyro.plate("step", sigma.shape[1], dim=-1):
-            numpyro.sample("y", dist.Normal(z, sigma), obs=y)
-"""
-space = {}
-exec(PROGRAM, space)
-groups = space["groups"]
 
 
 def heads(x, y=None):
@@ -51,7 +39,7 @@ def schools():
     rng = np.random.default_rng(0)
     sigma = rng.uniform(0.5, 2, (TASKS, 1))
     y = 4 + 2.5 * rng.normal(size=(TASKS, 1)) + sigma * rng.normal(size=(TASKS, 1))
-    program = bb.lift(groups, inputs=lambda key, t, s: {"sigma": jnp.ones((t, s))})
+    program = bb.lift(levels, inputs=lambda key, t, s: {"sigma": jnp.ones((t, s))})
     return program, from_arrays(program.signature, {"sigma": sigma}, y, {})
 
 
@@ -120,7 +108,7 @@ def test_too_few_steps_are_told(schools):
 
 @pytest.mark.parametrize("few", [64, 0], ids=["scoring", "descent"])
 def test_resumed_is_bit_for_bit_as_not_interrupted(schools, few, tmp_path, monkeypatch):
-    monkeypatch.setattr("bayes_badger.outer_loop.loop.EVERY", 4)
+    monkeypatch.setattr("bayes_badger.outer_loop.descent.EVERY", 4)
     settings = Settings(steps=10, tasks=32, scoring=few)
 
     def stop(stage, done, total, note=""):
@@ -153,18 +141,19 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path):
 
 def test_scoring_takes_back_what_is_no_ascent():
     place = scoring.start(np.zeros(1))
-    place = scoring.moved(place, np.zeros(4), np.array([[1.0], [2.0], [0.0], [1.0]]))
+    place = scoring.moved(place, np.zeros(4), np.array([[1.0], [2.0], [0.0], [1.0]]), 4, 0.0, 0.0)
     ahead = place.point
-    fell = scoring.moved(place, np.full(4, -9.0), np.ones((4, 1)))
+    fell = scoring.moved(place, np.full(4, -9.0), np.ones((4, 1)), 4, 0.0, 0.0)
     np.testing.assert_array_equal(fell.at, [0.0])
     assert 0 < fell.point[0] < ahead[0]
-    lost = scoring.moved(place, np.full(4, np.nan), np.ones((4, 1)))
+    lost = scoring.moved(place, np.full(4, np.nan), np.ones((4, 1)), 4, 0.0, 0.0)
     assert np.isfinite(lost.point).all()
 
 
 def test_descent_goes_back_from_what_is_not_finite():
-    place = descent.moved(descent.start(np.zeros(2)), np.ones(2), 10, 0.1)
-    back = descent.moved(place, np.array([np.nan, 0.0]), 10, 0.1)
+    one = np.ones(1)
+    place = descent.moved(descent.start(np.zeros(2)), one, np.ones((1, 2)), 10, 0.1, 0.0)
+    back = descent.moved(place, one, np.array([[np.nan, 0.0]]), 10, 0.1, 0.0)
     np.testing.assert_array_equal(back.point, [0.0, 0.0])
     assert back.slower < 1
 
@@ -204,15 +193,16 @@ def rows(evidence):
 
 
 def test_a_fit_learns_stores_and_predicts(schools, tmp_path):
-    (tmp_path / "groups.py").write_text(PROGRAM)
-    run = bb.fit(tmp_path / "groups.py", rows(schools[1]), out=tmp_path / "runs")
+    imports = "import numpyro\nimport numpyro.distributions as dist\n\n"
+    (tmp_path / "levels.py").write_text(imports + inspect.getsource(levels))
+    run = bb.fit(tmp_path / "levels.py", rows(schools[1]), out=tmp_path / "runs")
     assert run.parameters["tau"] > 1.5
     assert any("learned mu = " in note for note in run.spec["result"]["notes"])
     assert run.metrics[0]["stage"] == "learning"
     assert len(list((tmp_path / "runs").iterdir())) == 1
     stored = bb.load(run.path)
     new = {"task": ["a", "b"], "sigma": [1.0, 1.0], "y": [9.0, np.nan]}
-    tree = bb.predict(stored, new, program=tmp_path / "groups.py")
+    tree = bb.predict(stored, new, program=tmp_path / "levels.py")
     z = tree["posterior"]["z"]
     shrunk = run.parameters["tau"] ** 2 / (run.parameters["tau"] ** 2 + 1)
     expected = run.parameters["mu"] + shrunk * (9 - run.parameters["mu"])
@@ -221,7 +211,7 @@ def test_a_fit_learns_stores_and_predicts(schools, tmp_path):
 
 
 def test_parameters_may_stay_where_they_are(schools):
-    run = bb.fit(groups, rows(schools[1]), outer_steps=0)
+    run = bb.fit(levels, rows(schools[1]), outer_steps=0)
     assert (run.parameters["mu"], run.parameters["tau"]) == (0.0, 1.0)
 
 
@@ -230,21 +220,22 @@ def test_parameters_may_stay_where_they_are(schools):
     [
         ({"outer_steps": 5, "program": "coin"}, "has no parameters to learn"),
         ({"settings": {"outer.speed": 1}}, "the outer loop has no setting 'speed'"),
+        ({"settings": {"outer.rate": 1}, "program": "coin"}, "coin has no parameters to learn"),
         ({"settings": {"outer.rate": -1}}, "outer.rate = -1: input should be greater than 0"),
         ({"resume": "nowhere"}, "nowhere has no checkpoints to go on from"),
     ],
 )
 def test_mistakes_are_told(schools, words, message):
-    program = words.pop("program", groups)
-    data = rows(schools[1]) if program is groups else None
+    program = words.pop("program", levels)
+    data = rows(schools[1]) if program is levels else None
     with pytest.raises(BadgerError, match=message):
         bb.fit(program, data, **words)
 
 
 def test_another_fit_is_not_gone_on_from(schools, tmp_path):
-    (tmp_path / "asked.json").write_text(json.dumps({"program": "groups", "seed": 3}))
+    (tmp_path / "asked.json").write_text(json.dumps({"program": "levels", "seed": 3}))
     with pytest.raises(BadgerError, match=r"is of another fit: .*seed"):
-        bb.fit(groups, rows(schools[1]), resume=tmp_path)
+        bb.fit(levels, rows(schools[1]), resume=tmp_path)
 
 
 @pytest.mark.slow

@@ -6,8 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from scipy.optimize import minimize
+from scipy.stats import norm
 
 import bayes_badger as bb
 
@@ -27,6 +30,7 @@ ROOMS = [
     ["recipe", "labels"],
     ["datatree", "runs"],
     ["learning"],
+    ["outcomes"],
     ["fitting"],
     ["prediction", "comparison"],
     ["report"],
@@ -99,6 +103,25 @@ def test_the_readmes_own_program_and_table(tmp_path):
     new = pd.DataFrame({"patient": ["dan"], "exposure": [0.2]})
     tree = bb.predict(bb.load(run.path), new, program=tmp_path / "visits.py")
     assert tree["posterior_predictive"]["events"].sizes["obs_id"] == 1
+
+
+def test_the_readmes_program_that_learns(tmp_path):
+    """Its parameters are told, and where the likelihood has its maximum."""
+    (tmp_path / "levels.py").write_text(code_blocks("python")[1])
+    (tmp_path / "levels.csv").write_text(code_blocks("csv")[1])
+    run = bb.fit(tmp_path / "levels.py", tmp_path / "levels.csv", task="group")
+    table = pd.read_csv(tmp_path / "levels.csv").assign(weight=lambda rows: rows.sigma**-2)
+    table["weighted"] = table.weight * table.y
+    sums = table.groupby("group")[["weight", "weighted"]].sum()
+    means, errors = sums.weighted / sums.weight, sums.weight**-0.5
+
+    def code_length(free):
+        return -norm.logpdf(means, free[0], np.hypot(np.exp(free[1]), errors)).sum()
+
+    best = minimize(code_length, np.zeros(2)).x
+    assert run.parameters["mu"] == pytest.approx(best[0], abs=0.05)
+    assert run.parameters["tau"] == pytest.approx(np.exp(best[1]), abs=0.05)
+    assert run.spec["result"]["notes"][1].startswith("learned mu = ")
 
 
 def test_nothing_reads_what_a_stranger_has_not():

@@ -143,17 +143,16 @@ def fit(
                 **sizes,
             )
     SESSION.get().kept = run.path
-    if outer_steps is not None:
-        sizes["outer-steps"] = outer_steps
-    asked = _asked(model, inference, data, task, missing, settings or [], seed, sizes, trust, out)
+    counts = sizes | ({} if outer_steps is None else {"outer-steps": outer_steps})
+    asked = _asked(model, inference, data, task, missing, settings or [], seed, counts, trust, out)
     # Not before: it waits for xarray, and --help must not.
-    from bayes_badger.cli import fitted
+    from bayes_badger.cli import advice, fitted
 
     fitted.answer(screen, run, out, asked)
     checkpoints = run.spec.get("outer", {}).get("folder")
     if checkpoints:
-        words = " ".join(["badger fit", *asked, "--resume", short_path(Path(checkpoints))])
-        screen.aside(f"interrupted; what was learned until then is kept. To go on: {words}")
+        again = advice.command("badger", "fit", *asked, "--resume", short_path(Path(checkpoints)))
+        screen.aside(f"interrupted; what was learned until then is kept. To go on: {again}")
         return INTERRUPTED
     if pressed.is_set():
         kept = short_path(run.path)
@@ -170,7 +169,7 @@ def _asked(
     missing: str,
     settings: list[str],
     seed: int,
-    sizes: dict[str, int],
+    counts: dict[str, int],
     trust: str,
     out: Path,
 ) -> list[str]:
@@ -182,7 +181,7 @@ def _asked(
     words += ["--missing", missing] if missing != "refuse" else []
     words += ["--seed", seed] if seed else []
     words += ["--trust", trust] if trust != "weigh" else []
-    words += [word for name, size in sizes.items() for word in (f"--{name}", size)]
+    words += [word for name, count in counts.items() for word in (f"--{name}", count)]
     words += ["--out", out] if str(out) != options.DEFAULT_OUT else []
     words += [word for setting in settings for word in ("--set", setting)]
     return [str(word) for word in words]

@@ -134,6 +134,7 @@ class Experts(eqx.Module):
         report: Report = silent,
         turn: int = 0,
         begun: Society | None = None,
+        plan: Plan | None = None,
     ) -> Inferred:
         """The experts of every task, without draws; tasks are independent of each other.
 
@@ -144,8 +145,9 @@ class Experts(eqx.Module):
             report: Is told how many tasks are done.
             turn: How the prior is split: another number, other centres.
             begun: Experts near the posterior, `[task, k, ...]`, in place of the prior's.
+            plan: Of this program and evidence, where it was made already.
         """
-        plan = self.plan(program, evidence)
+        plan = self.plan(program, evidence) if plan is None else plan
         # Where one Gaussian is the posterior, all experts are that one.
         experts = 1 if plan.straight else self.settings.experts
         prior = prior_society(plan, experts, program.size, self.policy.width, turn)

@@ -42,9 +42,7 @@ def write(folder: Path, step: int, state: PyTree, curve: Sequence[Mapping[str, A
         folder.mkdir(parents=True, exist_ok=True)
         _put(folder / f"step-{step:09}.safetensors", content)
         _put(folder / f"step-{step:09}.json", (json.dumps(told) + "\n").encode())
-        for old in _steps(folder)[KEPT:]:
-            for suffix in ("json", "safetensors"):
-                (folder / f"step-{old:09}.{suffix}").unlink(missing_ok=True)
+        remove(folder, KEPT)
     except OSError as error:
         raise BadgerError(f"no checkpoint in {folder}: {error.strerror or error}") from error
 
@@ -80,6 +78,13 @@ def newest(folder: Path, like: PyTree) -> tuple[int, PyTree, list[dict[str, Any]
         curve = [line for line in told.get("curve") or [] if isinstance(line, dict)]
         return step, jax.tree.unflatten(tree, kept), curve
     return None
+
+
+def remove(folder: Path, kept: int = 0) -> None:
+    """Removes all checkpoints of a folder but the newest few; nothing else in it is touched."""
+    for old in _steps(folder)[kept:]:
+        for suffix in ("json", "safetensors"):
+            (folder / f"step-{old:09}.{suffix}").unlink(missing_ok=True)
 
 
 def _array(x: Any) -> np.ndarray:

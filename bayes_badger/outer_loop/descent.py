@@ -1,8 +1,4 @@
-"""Many parameters, as of a network: Adam on some tasks at a time, and tasks held out.
-
-The rate falls to nothing along half a cosine. Where there are fewer than ten observations for each
-entry of the parameters a tenth of the tasks is held out; the best look at those is what is learned.
-"""
+"""Many parameters, as of a network: Adam, its rate falling to nothing along half a cosine."""
 
 from __future__ import annotations
 
@@ -13,7 +9,12 @@ import numpy as np
 import optax
 from jaxtyping import Array
 
-SLOWER = 0.3
+# Steps between two looks: noise of what single steps see is averaged.
+EVERY = 25
+# Factor on the rate after numbers that were not finite; below the next it is told.
+SLOWER, SLOW = 0.3, 0.1
+# Still learning: the share of all that was gained, and nats per observation, in the last 3 looks.
+STILL, NATS = 0.05, 2e-3
 _ADAM = optax.chain(optax.clip_by_global_norm(10.0), optax.scale_by_adam(b2=0.99))
 
 
@@ -39,13 +40,69 @@ def start(point: np.ndarray) -> Place:
     return Place(first, first, _ADAM.init(first), 1.0)
 
 
-def moved(place: Place, slope: np.ndarray, rows: int, rate: float) -> Place:
-    """After the gradient of the log evidence of some tasks, `[p]`, with so many rows in all.
+def is_known(place: Place) -> bool:
+    """Where it goes back to may be no better: it is never sure of a good point."""
+    return False
 
-    Where it is not finite, back to the last good point, and on more slowly.
+
+def best(place: Place) -> Array:
+    """The last good point, `[p]`."""
+    return place.good
+
+
+def told(place: Place) -> dict[str, float]:
+    """Nothing that the curve does not say."""
+    return {}
+
+
+def at_rest(place: Place) -> bool:
+    """It cannot tell."""
+    return False
+
+
+def standard_errors(place: Place) -> np.ndarray | None:
+    """It has none."""
+    return None
+
+
+def doubt(place: Place, losses: np.ndarray, stopped: bool) -> str | None:
+    """Why it is not to be trusted; None where it is.
+
+    Args:
+        place: Where it is.
+        losses: At each look, nats per observation: of held-out tasks where there are any.
+        stopped: Whether held-out tasks ended it.
     """
-    if not np.isfinite(slope).all():
+    if float(place.slower) < SLOW:
+        return "went back several times from numbers that were not finite"
+    if len(losses) < 6 or stopped:
+        return None
+    fall, all_of_it = losses[-4] - losses[-1], losses[0] - losses.min()
+    if fall < max(STILL * all_of_it, NATS):
+        return None
+    lately = f"{fall:.2g} nats per observation in its last {3 * EVERY} steps"
+    return f"was still learning, {lately}: take more (--outer-steps)"
+
+
+def moved(
+    place: Place, values: np.ndarray, slopes: np.ndarray, rows: int, rate: float, share: float
+) -> Place:
+    """After the log evidence of some tasks and its gradients.
+
+    Where they are not finite, back to the last good point, and on more slowly.
+
+    Args:
+        place: Where it was.
+        values: `[task]`, nats.
+        slopes: `[task, p]`.
+        rows: Of these tasks.
+        rate: Of the first step.
+        share: Of all steps that are done.
+    """
+    slope = slopes.sum(0)
+    if not (np.isfinite(values).all() and np.isfinite(slope).all()):
         return Place(place.good, place.good, _ADAM.init(place.good), place.slower * SLOWER)
     updates, adam = _ADAM.update(jnp.asarray(-slope / rows, jnp.float32), place.adam)
-    pace = jnp.float32(rate * float(place.slower))
+    pace = rate * 0.5 * (1 + np.cos(np.pi * share))
+    pace = jnp.float32(float(pace) * float(place.slower))
     return Place(place.point - pace * updates, place.point, adam, place.slower)

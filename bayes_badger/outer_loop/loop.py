@@ -2,9 +2,9 @@
 
     ψ* = argmax Σ_i log p_ψ(D_i)
 
-Few parameters are learned by scoring, which knows when it is done; many, as of a network, by
-descent. Step t uses nothing but the key, t and the state, so that what is resumed ends bit for bit
-like what was not interrupted.
+Few parameters are learned by `scoring`, which knows when it is done; many, as of a network, by
+`descent`: two modules with the same functions. Step t uses nothing but the key, t and the state,
+so that what is resumed ends bit for bit like what was not interrupted.
 """
 
 from __future__ import annotations
@@ -29,9 +29,8 @@ from bayes_badger.outer_loop.objective import log_evidence_and_slopes
 from bayes_badger.program import Program
 from bayes_badger.program.parameters import as_table, bound, free
 
-# Steps of descent of which the curve tells the mean, and after which held-out tasks are looked at;
-# it stops where these have not become better for so many looks.
-EVERY, PATIENCE = 25, 8
+# It stops where held-out tasks have not become better for so many looks.
+PATIENCE = 8
 # With fewer observations than this for each entry, descent holds tasks out.
 OBSERVATIONS_PER_ENTRY = 10
 # So often in a row may numbers not be finite.
@@ -154,7 +153,7 @@ def learn(
             report("learning", done, settings.steps, note)
             state = work.step(state, done)
             done += 1
-            if done % work.every == 0 or done == settings.steps or work.at_rest(state):
+            if done % work.way.EVERY == 0 or done == settings.steps or work.at_rest(state):
                 rate = float(state.window.tasks) / (time.monotonic() - looked)
                 state, line = work.look(state, done)
                 curve.append(line | {"tasks_per_second": round(rate, 1)})
@@ -187,7 +186,7 @@ class _Work:
         flat, self.unflatten = ravel_pytree(free(program))
         self.first = np.asarray(flat, float)
         self.few = len(self.first) <= settings.scoring
-        self.every = 1 if self.few else EVERY
+        self.way: Any = scoring if self.few else descent
         order = self._chance(0).permutation(np.flatnonzero(evidence.lengths))
         scarce = evidence.n_rows < OBSERVATIONS_PER_ENTRY * len(self.first)
         hold = not self.few and scarce and len(order) >= 10
@@ -201,8 +200,7 @@ class _Work:
 
     def start(self) -> State:
         """Before the first step."""
-        place = (scoring if self.few else descent).start(self.first)
-        return State(place, self.first, np.inf, 0.0, 0.0, _empty())
+        return State(self.way.start(self.first), self.first, np.inf, 0.0, 0.0, _empty())
 
     def _looked_at(
         self, point: Any, tasks: np.ndarray, key: Any, slopes: bool = True
@@ -222,19 +220,14 @@ class _Work:
         slope = slopes.sum(0)
         fine = bool(np.isfinite(values).all() and np.isfinite(slope).all())
         astray = 0 if fine else int(state.astray) + 1
-        lost = not isinstance(place, scoring.Place) or not np.isfinite(place.height)
-        if astray >= TRIES and lost:
+        if astray >= TRIES and not self.way.is_known(place):
             names = listed(self.program.parameters)
             raise BadgerError(
                 f"{self.program.name}: the log evidence is not finite at the parameters ({names}), "
                 "nor near where they started: start them elsewhere"
             )
-        if isinstance(place, scoring.Place):
-            place = scoring.moved(place, values, slopes)
-        else:
-            settings = self.settings
-            rate = settings.rate * 0.5 * (1 + np.cos(np.pi * done / max(settings.steps, 1)))
-            place = descent.moved(place, slope if fine else slope * np.nan, rows, float(rate))
+        share = done / max(self.settings.steps, 1)
+        place = self.way.moved(place, values, slopes, rows, self.settings.rate, share)
         window = state.window
         if fine:
             norm = float(np.sqrt((slope**2).sum())) / rows
@@ -253,8 +246,7 @@ class _Work:
         steps = max(float(window.steps), 1.0)
         line: dict[str, Any] = {"stage": "learning", "step": done, "loss": window.loss / steps}
         line |= {"slope": window.slope / steps, "steepest": window.steepest}
-        if isinstance(state.place, scoring.Place):
-            line["standard_errors_away"] = state.place.away
+        line |= self.way.told(state.place)
         if len(self.held_out):
             values, _ = self._looked_at(state.place.point, self.held_out, self.key, slopes=False)
             rows = self.evidence.lengths[self.held_out].sum()
@@ -270,26 +262,19 @@ class _Work:
 
     def at_rest(self, state: State) -> bool:
         """Whether there is no more to learn."""
-        if isinstance(state.place, scoring.Place):
-            return scoring.at_rest(state.place) or int(state.astray) >= TRIES
-        return int(state.since) >= PATIENCE
+        gone = int(state.astray) >= TRIES and self.way.is_known(state.place)
+        return bool(self.way.at_rest(state.place) or gone or int(state.since) >= PATIENCE)
 
     def chosen(self, state: State) -> Any:
         """The parameters that were learned, without bounds."""
-        point: Any
-        if isinstance(state.place, scoring.Place):
-            point = state.place.at
-        elif np.isfinite(state.best_loss):
-            point = state.best
-        else:
-            point = state.place.good
-        return jnp.asarray(point, jnp.float32)
+        held = np.isfinite(state.best_loss)
+        return jnp.asarray(state.best if held else self.way.best(state.place), jnp.float32)
 
     def errors(self, state: State) -> dict[str, np.ndarray]:
         """Standard errors by name, by the delta method."""
-        if not isinstance(state.place, scoring.Place) or not np.isfinite(state.place.away):
+        each = self.way.standard_errors(state.place)
+        if each is None:
             return {}
-        each = scoring.standard_errors(state.place)
         at, found = self.chosen(state), {}
 
         def table(flat: Any) -> Any:
@@ -309,21 +294,9 @@ class _Work:
 
     def doubts(self, state: State, curve: list[dict[str, Any]]) -> tuple[str, ...]:
         """Whether it had not come to rest."""
-        if isinstance(state.place, scoring.Place):
-            if scoring.at_rest(state.place):
-                return ()
-            far = f"{float(state.place.away):.2g} standard errors from its maximum"
-            return (f"the outer loop stopped {far}: take more outer steps (--outer-steps)",)
-        if not isinstance(state.place, scoring.Place) and float(state.place.slower) < 0.1:
-            return ("the outer loop went back several times from numbers that were not finite",)
         losses = np.array([line.get("held_out", line["loss"]) for line in curve])
-        if len(losses) < 6 or int(state.since) >= PATIENCE:
-            return ()
-        fall, all_of_it = losses[-4] - losses[-1], losses[0] - losses.min()
-        if fall < max(0.05 * all_of_it, 2e-3):
-            return ()
-        told = f"{fall:.2g} nats per observation in its last {3 * EVERY} steps"
-        return (f"the outer loop was still learning, {told}: take more (--outer-steps)",)
+        doubt = self.way.doubt(state.place, losses, int(state.since) >= PATIENCE)
+        return () if doubt is None else (f"the outer loop {doubt}",)
 
 
 def _empty() -> Window:

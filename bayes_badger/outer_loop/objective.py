@@ -54,7 +54,8 @@ def log_evidence_and_slopes(
         slopes: Whether gradients are wanted; else none are returned, `[task, 0]`.
     """
     now = bound(program, parameters)
-    near, straight = loop.societies(now, evidence, key).society, loop.plan(now, evidence).straight
+    plan = loop.plan(now, evidence)
+    near = loop.societies(now, evidence, key, plan=plan).society
     keys = jax.random.split(jax.random.fold_in(key, 1), evidence.n_tasks)
 
     def work(tasks: np.ndarray, data: Data, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -64,7 +65,7 @@ def log_evidence_and_slopes(
         society = jax.tree.map(lambda x: x[some], near)
         points = loop.settings.points
         found = _of_tasks(
-            program, parameters, society, data, seen, keys[some], points, straight, slopes
+            program, parameters, society, data, seen, keys[some], points, plan.straight, slopes
         )
         values, rows = (np.asarray(x, float) for x in found)
         return values, rows

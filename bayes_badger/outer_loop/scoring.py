@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+# Steps between two looks.
+EVERY = 1
 # After a step that is no ascent, and after one that is.
 HARDER, SOFTER = 8.0, 0.2
 # A fall of the log evidence by so many nats, of all tasks together, is rounding.
@@ -56,21 +58,49 @@ def start(point: np.ndarray) -> Place:
     return Place(point, point, -np.inf, np.zeros(p), np.eye(p), 1e-2, np.inf, none)
 
 
+def is_known(place: Place) -> bool:
+    """Whether any point gave finite numbers."""
+    return bool(np.isfinite(place.height))
+
+
+def best(place: Place) -> np.ndarray:
+    """The best point so far, `[p]`."""
+    return place.at
+
+
+def told(place: Place) -> dict[str, float]:
+    """What the curve says of it."""
+    return {"standard_errors_away": float(place.away)}
+
+
+def doubt(place: Place, losses: np.ndarray, stopped: bool) -> str | None:
+    """Why it is not to be trusted; None where it is."""
+    if at_rest(place):
+        return None
+    far = f"{float(place.away):.2g} standard errors from its maximum"
+    return f"stopped {far}: take more outer steps (--outer-steps)"
+
+
 def at_rest(place: Place) -> bool:
     """Whether there is no more to gain."""
     known = np.isfinite(place.heights[0])
     gained = place.heights[-1] - place.heights[0] if known else np.inf
-    stuck = np.isfinite(place.height) and place.damping > STUCK
+    stuck = is_known(place) and place.damping > STUCK
     return bool(place.away < NEAR or gained < WORTH or stuck)
 
 
-def moved(place: Place, values: np.ndarray, slopes: np.ndarray) -> Place:
+def moved(
+    place: Place, values: np.ndarray, slopes: np.ndarray, rows: int, rate: float, share: float
+) -> Place:
     """After the log evidence of all tasks at `place.point`, and its gradients.
 
     Args:
         place: Where it was.
         values: `[task]`, nats.
         slopes: `[task, p]`.
+        rows: Of all tasks; of no matter here, like the next two.
+        rate: Of descent.
+        share: Of all steps that are done.
     """
     height, finite = values.sum(), np.isfinite(values).all() and np.isfinite(slopes).all()
     if finite and height >= place.height - NOISE:
@@ -95,8 +125,10 @@ def moved(place: Place, values: np.ndarray, slopes: np.ndarray) -> Place:
     return place._replace(point=place.at + step * min(1.0, FURTHEST / max(longest, 1e-30)))
 
 
-def standard_errors(place: Place) -> np.ndarray:
-    """Of the parameters without bounds, `[p]`."""
+def standard_errors(place: Place) -> np.ndarray | None:
+    """Of the parameters without bounds, `[p]`; None before any is known."""
+    if not np.isfinite(place.away):
+        return None
     return np.sqrt(np.maximum(np.diag(np.linalg.pinv(_safe(place.information, 0.0))), 0.0))
 
 

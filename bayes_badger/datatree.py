@@ -135,6 +135,27 @@ def log_likelihood_rows(
     return _by_block(one, program, evidence, values, jax.random.key(0))
 
 
+def replicated_rows(
+    program: Program, evidence: Evidence, values: Mapping[str, Any], key: PRNGKeyArray
+) -> np.ndarray:
+    """How much likelier each row is than one drawn anew at the same latents, in nats.
+
+    Returns:
+        Log likelihood of the row less that of its replicate, `[chain, draw, row]`.
+    """
+
+    def one(program: Program, xs: Any, data: Data, _: None) -> Array:
+        key, values = xs
+        drawn = program.simulate(key, data, values).outcome
+        itself, other = (
+            program.log_likelihood_of(values, data._replace(outcome=y))
+            for y in (data.outcome, drawn)
+        )
+        return itself - other
+
+    return _by_block(one, program, evidence, values, key)
+
+
 def _by_block(
     function: Callable[[Program, Any, Data, Any], Array],
     program: Program,

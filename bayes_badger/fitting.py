@@ -39,6 +39,7 @@ from bayes_badger.program.parameters import as_table
 from bayes_badger.recipe import Recipe, load_recipe
 from bayes_badger.runs import Run
 from bayes_badger.trust import HOW, doubts, judged
+from bayes_badger.unlike import unlike
 
 RECIPE_PREFIX = "inference."
 PACKAGES = ("bayes-badger", "jax", "numpyro", "arviz", "equinox", "xarray", "numpy")
@@ -152,10 +153,12 @@ def fit(
         )
     log("building the DataTree", 0, 1)
     tree = build_tree(lifted, evidence, posterior.draws, keys[3], truth)
-    if verdicts is not None:
-        table = Labels(lifted, evidence).of_tasks(verdicts.table())
-        tree["trust"] = xr.DataTree(table)
-    warnings = [*posterior.warnings]
+    log("looking for tasks that are unlike", 0, 1)
+    strange = unlike(lifted, evidence, posterior.draws.values, jax.random.fold_in(keys[3], 1))
+    log("looking for tasks that are unlike", 1, 1)
+    table = strange.table() | ({} if verdicts is None else dict(verdicts.table()))
+    tree["trust"] = xr.DataTree(Labels(lifted, evidence).of_tasks(table))
+    warnings = [*posterior.warnings, *strange.told(evidence)]
     if not posterior.independent:
         warnings += doubts(tree["posterior"].to_dataset())
     log("building the DataTree", 1, 1)

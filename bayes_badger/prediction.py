@@ -29,6 +29,7 @@ from bayes_badger.program import LIFETIME, TASK, Program, lift
 from bayes_badger.program.parameters import from_table
 from bayes_badger.runs import Run
 from bayes_badger.trust import doubts, judged
+from bayes_badger.unlike import unlike
 
 # Families whose outcomes are labels: their mean says nothing, the share of each class does.
 CLASSES = ("CategoricalProbs", "CategoricalLogits", "OrderedLogistic")
@@ -99,6 +100,9 @@ def predict(
         names = [latent.name for latent in lifted.latents]
         posterior = Labels(lifted, everything).of_values({n: values[n] for n in names})
         reasons = [*belief.warnings, *([] if belief.independent else doubts(posterior))]
+        new = np.arange(old.n_tasks, everything.n_tasks)
+        strange = unlike(lifted, everything, values, jax.random.fold_in(keys[3], 1)).select(new)
+        reasons += strange.told(everything.select(new))
         notes += [f"not to be trusted: {reason}" for reason in reasons]
         notes += belief.notes
         history = everything

@@ -21,6 +21,7 @@ GROUPS = {
     "prior_predictive",
     "observed_data",
     "constant_data",
+    "trust",
 }
 
 

@@ -1,0 +1,119 @@
+"""Tasks that look like nothing the program expects, with what the outer loop learned in it.
+
+Two questions of each task, answered by draws from its posterior. Are its outcomes as likely as
+outcomes drawn anew at the same latents (a posterior predictive check of the log likelihood, Gelman,
+Meng & Stern 1996)? And are its latents where the prior has its mass? In prior-normal coordinates
+that is a chi-square. The first is conservative, the second at its nominal rate where evidence is
+plenty: of tasks that are as expected at most about .2% are named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PRNGKeyArray
+from scipy.stats import chi2, norm
+
+from bayes_badger.datatree import replicated_rows
+from bayes_badger.evidence import Evidence
+from bayes_badger.evidence.compiled import task_columns_of
+from bayes_badger.program import Program
+
+# Below this tail probability a task is named.
+TAIL = 1e-3
+# Draws that are looked at; fewer where rows times draws would be more than AT_MOST.
+DRAWS, AT_MOST, AT_LEAST = 1000, 10**8, 50
+
+
+@dataclass(frozen=True)
+class Unlike:
+    """Tail probabilities of each task.
+
+    Attributes:
+        outcomes: That outcomes drawn anew are as unlikely as its own, `[task]`.
+        latents: That the prior draws latents as far out, `[task]`; 1 where that is not known.
+    """
+
+    outcomes: np.ndarray
+    latents: np.ndarray
+
+    def select(self, tasks: np.ndarray) -> Unlike:
+        """Of some tasks, by position."""
+        return Unlike(self.outcomes[tasks], self.latents[tasks])
+
+    def table(self) -> dict[str, np.ndarray]:
+        """By name, `[task]`."""
+        return {"tail_of_outcomes": self.outcomes, "tail_of_latents": self.latents}
+
+    def told(self, evidence: Evidence, most: int = 3) -> list[str]:
+        """One sentence; none where all tasks are as expected."""
+        named = np.flatnonzero(np.minimum(self.outcomes, self.latents) < TAIL)
+        if not len(named):
+            return []
+        some = "; ".join(f"'{evidence.tasks[i]}': {self._reason(int(i))}" for i in named[:most])
+        more = f"; and {len(named) - most} more" if len(named) > most else ""
+        return [
+            f"{len(named)} of {evidence.n_tasks} tasks look like nothing the program expects "
+            f"({some}{more}): what is said of them rests on a program that does not hold there"
+        ]
+
+    def _reason(self, task: int) -> str:
+        if self.outcomes[task] < TAIL:
+            return f"fewer than 1 in {1 / TAIL:,.0f} would have outcomes as unlikely"
+        return f"fewer than 1 in {1 / TAIL:,.0f} would have latents as far out"
+
+
+def unlike(
+    program: Program, evidence: Evidence, values: Mapping[str, Any], key: PRNGKeyArray
+) -> Unlike:
+    """How far each task is from what the program expects.
+
+    Args:
+        program: The lifted program, with its learned parameters.
+        evidence: Of all tasks.
+        values: Draws from the posterior, `[chain, draw, ...]`, latents by name.
+        key: For the outcomes that are drawn anew.
+    """
+    wanted = int(np.clip(AT_MOST // max(evidence.n_rows, 1), AT_LEAST, DRAWS))
+    own = {latent.name: np.asarray(values[latent.name]) for latent in program.latents}
+    flat = {name: x.reshape(1, -1, *x.shape[2:]) for name, x in own.items()}
+    many = next(iter(flat.values())).shape[1]
+    some = np.linspace(0, many - 1, min(wanted, many)).astype(int)
+    thinned = {name: jnp.asarray(x[:, some]) for name, x in flat.items()}
+    return Unlike(
+        _of_outcomes(program, evidence, thinned, key), _of_latents(program, evidence, thinned)
+    )
+
+
+def _of_outcomes(
+    program: Program, evidence: Evidence, values: Mapping[str, Any], key: PRNGKeyArray
+) -> np.ndarray:
+    if not evidence.n_rows:
+        return np.ones(evidence.n_tasks)
+    rows = np.asarray(replicated_rows(program, evidence, values, key), float)[0]
+    ends = np.cumsum(evidence.lengths)
+    totals = np.concatenate([np.zeros((len(rows), 1)), np.cumsum(rows, 1)], 1)
+    sums = totals[:, ends] - totals[:, ends - evidence.lengths]
+    below = (sums >= 0).mean(0)
+    tail = np.full(evidence.n_tasks, 1 / (len(sums) + 1))
+    if len(sums) < DRAWS:
+        # So few only where there are many rows, whose sums are nearly normal.
+        tail = np.minimum(tail, norm.cdf(sums.mean(0) / np.maximum(sums.std(0), 1e-12)))
+    return np.where(evidence.lengths == 0, 1.0, np.where(below > 0, below, tail))
+
+
+def _of_latents(program: Program, evidence: Evidence, values: Mapping[str, Any]) -> np.ndarray:
+    if not program.prior_normal or not program.task_size or program.discrete:
+        return np.ones(evidence.n_tasks)
+    columns = task_columns_of(evidence)
+
+    def one(values: Mapping[str, Any]) -> Any:
+        return program.unconstrain(values, columns, evidence.n_tasks)[1]
+
+    u = np.asarray(jax.lax.map(one, {n: x[0] for n, x in values.items()}), float)
+    return np.asarray(chi2.sf((u**2).sum(-1), u.shape[-1]).mean(0))

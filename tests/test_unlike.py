@@ -1,0 +1,93 @@
+"""Tasks that are not as the program expects: named where planted, rarely where not."""
+
+import jax
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import pytest
+from scipy.stats import binom
+
+import bayes_badger as bb
+from bayes_badger.evidence import from_arrays
+from bayes_badger.unlike import DRAWS, TAIL, unlike
+
+TASKS, STEPS = 500, 6
+# Of the whole file: one chance in a million of a failure that is none.
+FALSE_ALARM = 1e-6
+
+
+def levels(x, y=None):
+    with numpyro.plate("task", x.shape[0], dim=-2):
+        level = numpyro.sample("level", dist.Normal(0, 1))
+        with numpyro.plate("step", x.shape[1], dim=-1):
+            numpyro.sample("y", dist.Normal(level + 0 * x, 1), obs=y)
+
+
+@pytest.fixture(scope="module")
+def looked_at():
+    """Tail probabilities, by draws from the posterior in closed form."""
+    program = bb.lift(levels)
+
+    def of(y):
+        y = np.asarray(y, float)
+        evidence = from_arrays(program.signature, {"x": np.zeros_like(y)}, y, {})
+        chance = np.random.default_rng(1)
+        mean, sd = y.sum(1) / (STEPS + 1), (STEPS + 1) ** -0.5
+        draws = {"level": mean + sd * chance.normal(size=(1, DRAWS, len(y)))}
+        return evidence, unlike(program, evidence, draws, jax.random.key(0))
+
+    return of
+
+
+def expected(rng):
+    return rng.normal(size=(TASKS, 1)) + rng.normal(size=(TASKS, STEPS))
+
+
+def test_tasks_as_expected_are_rarely_named(looked_at):
+    evidence, found = looked_at(expected(np.random.default_rng(0)))
+    for tails in (found.outcomes, found.latents):
+        assert (tails < TAIL).sum() <= binom.isf(FALSE_ALARM, TASKS, TAIL)
+    # Neither is it blind: tails are spread over the unit interval.
+    assert (found.outcomes < 0.2).any()
+    assert (found.outcomes > 0.8).any()
+    assert found.told(evidence) == [] or "tasks look like nothing" in found.told(evidence)[0]
+
+
+def test_a_task_with_other_noise_is_named(looked_at):
+    y = expected(np.random.default_rng(0))
+    y[7] = [6.0, -6.0, 5.0, -5.0, 0.0, 0.0]
+    evidence, found = looked_at(y)
+    assert found.outcomes[7] < TAIL
+    assert (
+        "'7': fewer than 1 in 1,000 would have outcomes as unlikely" in found.told(evidence, 9)[0]
+    )
+
+
+def test_a_task_from_elsewhere_is_named(looked_at):
+    y = expected(np.random.default_rng(0))
+    y[3] = 8.0 + np.array([1.0, -1.0, 0.5, -0.5, 0.0, 0.0])
+    evidence, found = looked_at(y)
+    assert found.latents[3] < TAIL
+    assert "'3': fewer than 1 in 1,000 would have latents as far out" in found.told(evidence, 9)[0]
+
+
+def test_a_task_without_rows_is_as_any_other(looked_at):
+    program = bb.lift(levels)
+    evidence = from_arrays(program.signature, {"x": np.zeros((3, 0))}, np.zeros((3, 0)), {})
+    draws = {"level": np.random.default_rng(0).normal(size=(1, DRAWS, 3))}
+    found = unlike(program, evidence, draws, jax.random.key(0))
+    np.testing.assert_array_equal(found.outcomes, 1.0)
+    assert not found.told(evidence)
+
+
+def test_fit_and_predict_name_them(tmp_path):
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=(8, 1)) + rng.normal(size=(8, STEPS))
+    y[2] += [9, -9, 8, -8, 0, 0]
+    table = {"task": np.repeat(np.arange(8), STEPS), "x": np.zeros(y.size), "y": y.ravel()}
+    run = bb.fit(levels, table)
+    assert float(run.tree["trust"]["tail_of_outcomes"].sel(task=2)) < TAIL
+    assert "1 of 8 tasks look like nothing the program expects ('2'" in run.warnings[0]
+    new = {"task": ["new"] * STEPS, "x": np.zeros(STEPS), "y": y[2]}
+    tree = bb.predict(run, new, program=levels)
+    assert "('new': fewer than 1 in 1,000" in tree.attrs["notes"]

@@ -25,7 +25,7 @@ def main() -> int:
     table = importlib.import_module(f"benchmarks.{name}").run(*parts)
     print(table.to_string(index=False, float_format=lambda x: f"{x:.4g}"))
     RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{'-'.join([name, *parts])}.json"
+    path = RESULTS / ("-".join([name, *parts]).replace("/", "_") + ".json")
     path.write_text(json.dumps(table.to_dict(orient="records"), indent=1, default=float))
     print(f"written to {path}")
     return 0

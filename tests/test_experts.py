@@ -19,7 +19,15 @@ from bayes_badger.errors import BadgerError
 from bayes_badger.evidence import from_arrays
 from bayes_badger.inner_loop import _stream, registry
 from bayes_badger.inner_loop._plan import make_plan, prior_society
-from bayes_badger.inner_loop._policy import Advice, Look, Policy, Untaught
+from bayes_badger.inner_loop._policy import (
+    Advice,
+    Counsel,
+    Look,
+    Policy,
+    Survey,
+    Untaught,
+    no_counsel,
+)
 from bayes_badger.inner_loop.experts import Experts, Settings
 from bayes_badger.program import Data, Step
 
@@ -406,10 +414,10 @@ class Constant(eqx.Module):
 
     def __call__(self, look: Look) -> tuple[Advice, Array]:
         one = jnp.ones_like(look.score)
-        none = jnp.zeros(())
-        return Advice(
-            self.damping * one, self.tempering * one, none, none + 1, self.stopping
-        ), look.hidden
+        return Advice(self.damping * one, self.tempering * one, self.stopping), look.hidden
+
+    def counsel(self, survey: Survey) -> tuple[Counsel, Array]:
+        return no_counsel(survey), survey.hidden
 
 
 def constant(damping=1.0, tempering=1.0, stopping=False):

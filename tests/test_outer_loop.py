@@ -18,11 +18,13 @@ from bayes_badger.evidence import from_arrays
 from bayes_badger.inner_loop import experts
 from bayes_badger.outer_loop import Settings, checkpoint, descent, learn, scoring
 from bayes_badger.outer_loop.objective import log_evidence_and_slopes
+from bayes_badger.outer_loop.penalty import penalty
 from bayes_badger.program.parameters import as_table, bound, free, from_table
 from benchmarks import resume
 from benchmarks.prior import levels
 
 TASKS = 64
+NONE = penalty(np.zeros(1), np.zeros(1), 0.0)
 
 
 def heads(x, y=None):
@@ -125,6 +127,25 @@ def test_resumed_is_bit_for_bit_as_not_interrupted(schools, few, tmp_path, monke
     assert losses[0] == losses[1]
 
 
+@pytest.mark.parametrize("few", [64, 0], ids=["scoring", "descent"])
+def test_a_penalty_holds_parameters_near_their_start(schools, few):
+    """The maximum with what it costs, by another optimiser; with λ = 0 it is further away."""
+    program, evidence = schools
+    weight = 20.0
+
+    def total(x):
+        return code_length(x, evidence).sum() + 0.5 * weight * (x**2).sum()
+
+    best = minimize(total, np.zeros(2)).x
+    settings = Settings(steps=400, rate=0.05, scoring=few, penalty=weight)
+    found = learn(program, evidence, jax.random.key(0), settings).program
+    ends = [float(found.parameters["mu"]), float(jnp.log(found.parameters["tau"]))]
+    np.testing.assert_allclose(ends, best, atol=0.02)
+    free = minimize(lambda x: code_length(x, evidence).sum(), np.zeros(2)).x
+    # Without what it costs the mean would be at 4.
+    assert free[0] > best[0] + 2
+
+
 def test_a_damaged_checkpoint_is_passed_over(tmp_path):
     state = scoring.start(np.zeros(2))
     for step in (1, 2, 3):
@@ -141,19 +162,21 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path):
 
 def test_scoring_takes_back_what_is_no_ascent():
     place = scoring.start(np.zeros(1))
-    place = scoring.moved(place, np.zeros(4), np.array([[1.0], [2.0], [0.0], [1.0]]), 4, 0.0, 0.0)
+    place = scoring.moved(
+        place, np.zeros(4), np.array([[1.0], [2.0], [0.0], [1.0]]), NONE, 4, 0.0, 0.0
+    )
     ahead = place.point
-    fell = scoring.moved(place, np.full(4, -9.0), np.ones((4, 1)), 4, 0.0, 0.0)
+    fell = scoring.moved(place, np.full(4, -9.0), np.ones((4, 1)), NONE, 4, 0.0, 0.0)
     np.testing.assert_array_equal(fell.at, [0.0])
     assert 0 < fell.point[0] < ahead[0]
-    lost = scoring.moved(place, np.full(4, np.nan), np.ones((4, 1)), 4, 0.0, 0.0)
+    lost = scoring.moved(place, np.full(4, np.nan), np.ones((4, 1)), NONE, 4, 0.0, 0.0)
     assert np.isfinite(lost.point).all()
 
 
 def test_descent_goes_back_from_what_is_not_finite():
     one = np.ones(1)
-    place = descent.moved(descent.start(np.zeros(2)), one, np.ones((1, 2)), 10, 0.1, 0.0)
-    back = descent.moved(place, one, np.array([[np.nan, 0.0]]), 10, 0.1, 0.0)
+    place = descent.moved(descent.start(np.zeros(2)), one, np.ones((1, 2)), NONE, 10, 0.1, 0.0)
+    back = descent.moved(place, one, np.array([[np.nan, 0.0]]), NONE, 10, 0.1, 0.0)
     np.testing.assert_array_equal(back.point, [0.0, 0.0])
     assert back.slower < 1
 

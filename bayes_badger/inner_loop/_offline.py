@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 from bayes_badger.belief.gaussian import log_standard_normal
 from bayes_badger.inner_loop._chunks import each_task
 from bayes_badger.inner_loop._climb import LogJoint, climb
-from bayes_badger.inner_loop._policy import Look, Policy
+from bayes_badger.inner_loop._policy import Policy
 from bayes_badger.inner_loop._portions import Portion
 from bayes_badger.inner_loop._refit import Check, refitted
 from bayes_badger.inner_loop._search import look_around, send_scouts, with_scouts
@@ -79,36 +79,62 @@ def take_in(
         experts, data, seen, new, key = xs
         data = jax.tree.map(lambda x: x[None], data)
         keys = jax.random.split(key, 3)
-        log_joint, relative = log_joint_of(program, data, seen, experts.mean[0])
-        start = experts.mean
-        if first and not straight:
-            start = look_around(log_joint, experts, effort.points, keys[0])
-        climbed = jax.vmap(
-            lambda m, s, h, w, u: climb(
-                program, policy, (m, s), h, w, data, new, effort.sweeps, u, first
-            )
-        )(experts.mean, experts.root, experts.hidden, relative_weights(experts.log_weights), start)
-        joint = experts.log_weights + climbed.log_joint
-        total = jax.scipy.special.logsumexp(joint) - relative
-        experts = Society(
-            normalised(joint),
-            climbed.mean,
-            climbed.root,
-            climbed.hidden,
+        near = climbed_into(
+            program, policy, experts, data, seen, new, keys, effort, first, straight
         )
         if straight:
             # Laplace's approximation is the posterior: there is nothing to refit.
-            count = jnp.asarray(float(effort.points * len(joint)))
-            exact = Check(total + relative, jnp.zeros(()), count)
-            return Found(experts, exact, climbed.moves.max())
-        if first and len(experts.mean) >= 4:
-            scouts = send_scouts(
-                program, policy, log_joint, experts, data, new, effort.sweeps, keys[1]
-            )
-            experts = with_scouts(log_joint, experts, scouts, total)
-        return _refitted(program, policy, experts, data, seen, keys[2], effort, climbed.moves.max())
+            count = jnp.asarray(float(effort.points * len(experts.log_weights)))
+            exact = Check(near.log_evidence, jnp.zeros(()), count)
+            return Found(near.society, exact, near.moves)
+        return _refitted(program, policy, near.society, data, seen, keys[2], effort, near.moves)
 
     return each_task(one, (society, portion.data, portion.seen, portion.new, keys))
+
+
+class Near(NamedTuple):
+    """The experts of a task at the modes of its posterior.
+
+    Attributes:
+        society: The experts.
+        log_evidence: By Laplace's approximation at each.
+        moves: The most that an expert took.
+    """
+
+    society: Society
+    log_evidence: Float[Array, ""]
+    moves: Int[Array, ""]
+
+
+def climbed_into(
+    program: Program,
+    policy: Policy,
+    experts: Society,
+    data: Data,
+    seen: Array,
+    new: Array,
+    keys: Key[Array, " 3"],
+    effort: Effort,
+    first: bool,
+    straight: bool,
+) -> Near:
+    """The experts of one task after they have climbed into rows that are new; as in `take_in`."""
+    log_joint, relative = log_joint_of(program, data, seen, experts.mean[0])
+    start = experts.mean
+    if first and not straight:
+        start = look_around(log_joint, experts, effort.points, keys[0])
+    climbed = jax.vmap(
+        lambda m, s, h, w, u: climb(
+            program, policy, (m, s), h, w, data, new, effort.sweeps, u, first
+        )
+    )(experts.mean, experts.root, experts.hidden, relative_weights(experts.log_weights), start)
+    joint = experts.log_weights + climbed.log_joint
+    total = jax.scipy.special.logsumexp(joint)
+    after = Society(normalised(joint), climbed.mean, climbed.root, climbed.hidden)
+    if first and not straight and len(experts.mean) >= 4:
+        scouts = send_scouts(program, policy, log_joint, after, data, new, effort.sweeps, keys[1])
+        after = with_scouts(log_joint, after, scouts, total - relative)
+    return Near(after, total, climbed.moves.max())
 
 
 @eqx.filter_jit
@@ -144,10 +170,7 @@ def _refitted(
 ) -> Found:
     best = experts.mean[jnp.argmax(experts.log_weights)]
     log_joint, relative = log_joint_of(program, data, seen, best)
-    searching, splitting = _advised(policy, experts)
-    society, check = refitted(
-        log_joint, experts, searching, splitting, key, effort.refits, effort.points
-    )
+    society, check = refitted(log_joint, experts, policy, key, effort.refits, effort.points)
     check = check._replace(log_evidence=check.log_evidence + relative)
     return Found(society, check, sweeps)
 
@@ -177,15 +200,3 @@ def log_joint_of(
         return log_standard_normal(points) + likelihood
 
     return of, jnp.where(seen, reference, 0.0).sum()
-
-
-def _advised(policy: Policy, society: Society) -> tuple[Array, Array]:
-    """How far each expert looks, and how eagerly it is split."""
-
-    def one(root: Array, weight: Array, hidden: Array) -> tuple[Array, Array]:
-        zero = jnp.zeros(root.shape[0])
-        look = Look(zero, zero, 0.5 * jnp.log((root**2).sum(1)), weight, hidden)
-        advice, _ = policy(look)
-        return advice.searching, advice.splitting
-
-    return jax.vmap(one)(society.root, relative_weights(society.log_weights), society.hidden)

@@ -104,7 +104,7 @@ def assimilate_one_number(
         slope = whitened(row.slope)
         look = Look(whitened(row.score), row.information * slope**2, shrinkage, relative, hidden)
         axes = Look._make((1, 1, 1, 0, 2))
-        advice, remembered = jax.vmap(policy, (axes,), (Advice._make((1, 1, 0, 0, 0)), 2))(look)
+        advice, remembered = jax.vmap(policy, (axes,), (Advice._make((1, 1, 0)), 2))(look)
         return advice.damping, jnp.sqrt(advice.tempering), advice.stopping, remembered
 
     share, trust, stopping, remembered = advised(start, lanes.hidden)

@@ -11,22 +11,24 @@ constant nothing moves: the noise is that of p/q, not of the points.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 from scipy.stats import norm
 
 from bayes_badger.belief.gaussian import log_standard_normal
 from bayes_badger.inner_loop import _small as small
 from bayes_badger.inner_loop._climb import LogJoint
 from bayes_badger.inner_loop._points import cloud, clouds, turned
+from bayes_badger.inner_loop._policy import Counsel, Policy, Survey
 from bayes_badger.inner_loop._society import (
     Society,
     log_densities,
     normalised,
+    relative_weights,
 )
 
 # Of the points, this share is the prior's; of the experts' points, this share is equal for all.
@@ -35,6 +37,8 @@ PRIOR, EQUAL = 0.05, 0.2
 REBORN = {0: 1e-3, 2: 1e-2}
 # A society whose weights are this even is not moved any more.
 EVEN = 0.995
+# A policy's advice fades where the effective number of points is above 1 less this share of all.
+FADING = 0.2
 # Points whose log densities are held at once, times experts.
 AT_ONCE = 2**21
 
@@ -54,21 +58,55 @@ class Check(NamedTuple):
 
 
 class _Weighted(NamedTuple):
-    """Points and their weights: `noise [k, n, u]`, `prior_points [p, u]`, shares of the sum."""
+    """Points and their weights.
 
+    Attributes:
+        points: All of them, those of the experts first, `[m, u]`.
+        exact: Share of each of all weight, `[m]`.
+        noise: Points of the experts in units of their roots, `[k, n, u]`.
+        share: Of the experts' points, tempered, `[k, n]`.
+        prior_share: Of the prior's, `[p]`.
+        prior_densities: Log density of the prior's points under each expert's share, `[p, k]`.
+        check: What they tell of the society.
+    """
+
+    points: Array
+    exact: Array
     noise: Array
-    prior_points: Array
     share: Array
     prior_share: Array
     prior_densities: Array
     check: Check
 
 
+class _Moments(NamedTuple):
+    """What its points say of each expert: mass, and mean and covariance in units of its root."""
+
+    mass: Float[Array, " k"]
+    effective: Float[Array, " k"]
+    move: Float[Array, "k u"]
+    spread: Float[Array, "k u u"]
+
+
+class Round(NamedTuple):
+    """A society before its points were weighed, and what they said of it.
+
+    Attributes:
+        society: The experts.
+        check: How it stood to the posterior.
+        cross_entropy: -Σ share · log density of the experts, over points and shares as they are:
+            its slope is that of KL(posterior, society) in the experts alone.
+    """
+
+    society: Society
+    check: Check
+    cross_entropy: Float[Array, ""]
+
+
 def refitted(
     log_joint: LogJoint,
     society: Society,
-    searching: Float[Array, " k"],
-    splitting: Float[Array, " k"],
+    policy: Policy,
     key: PRNGKeyArray,
     rounds: int,
     points: int,
@@ -78,37 +116,82 @@ def refitted(
     Args:
         log_joint: Log p(u, evidence) in nats, up to a constant, of points `[m, u]` to `[m]`.
         society: Where to start.
-        searching: Factor on the scale of proposals, by expert.
-        splitting: Added to the log of an expert's share of those that are re-born, by expert.
+        policy: Advises between rounds.
         key: For the turns of the points.
         rounds: Of refits; one more looks at the last.
         points: Of each expert; at least twice the dimensions are taken.
     """
-    points = max(points, 2 * society.mean.shape[1])
-    reborn = np.array([REBORN.get(i, 0.0) for i in range(rounds + 1)]) * (rounds > 0)
-
-    def one(
-        carry: tuple[Society, Society, Check], xs: tuple[Array, Array]
-    ) -> tuple[tuple[Society, Society, Check], None]:
-        now, best, known = carry
-        key, threshold = xs
-        now = reborn_as_splits(now, threshold, splitting)
-        weighted = _weighted(log_joint, now, searching, key, points)
-        check = weighted.check
-        better = check.divergence < known.divergence
-        best, known = jax.tree.map(
-            lambda new, old: jnp.where(better, new, old), (now, check), (best, known)
-        )
-        moved = _moved(now, searching, weighted)
-        total = points * len(now.log_weights)
-        enough = check.ess > EVEN * total
-        now = jax.tree.map(lambda new, old: jnp.where(enough, old, new), moved, now)
-        return (now, best, known), None
-
     unknown = Check(jnp.array(jnp.nan), jnp.array(jnp.inf), jnp.zeros(()))
-    xs = jax.random.split(key, rounds + 1), jnp.asarray(reborn)
-    (_, best, known), _ = jax.lax.scan(one, (society, society, unknown), xs)
-    return best, known
+
+    def keep(best: tuple[Society, Check], now: Round) -> tuple[tuple[Society, Check], None]:
+        better = now.check.divergence < best[1].divergence
+        return jax.tree.map(
+            lambda new, old: jnp.where(better, new, old), (now.society, now.check), best
+        ), None
+
+    return _rounds(log_joint, society, policy, key, rounds, points, keep, (society, unknown))[0]
+
+
+def cross_entropies(
+    log_joint: LogJoint,
+    society: Society,
+    policy: Policy,
+    key: PRNGKeyArray,
+    rounds: int,
+    points: int,
+) -> tuple[Float[Array, " round"], Check]:
+    """Of the society of each round, and how it stood: what a policy is taught by.
+
+    Its slope in the policy is that of KL(posterior, society), but for the noise of the points; the
+    values themselves are known up to a constant of each round. Arguments as of `refitted`.
+    """
+
+    def keep(_: None, now: Round) -> tuple[None, tuple[Array, Check]]:
+        return None, (now.cross_entropy, now.check)
+
+    return _rounds(log_joint, society, policy, key, rounds, points, keep, None)[1]
+
+
+def _rounds(
+    log_joint: LogJoint,
+    society: Society,
+    policy: Policy,
+    key: PRNGKeyArray,
+    rounds: int,
+    points: int,
+    keep: Callable[[Any, Round], tuple[Any, Any]],
+    kept: Any,
+) -> tuple[Any, Any]:
+    """All rounds, each told to `keep`, a step of `lax.scan`."""
+    points = max(points, 2 * society.mean.shape[1])
+    experts = len(society.log_weights)
+    reborn = np.array([REBORN.get(i, 0.0) for i in range(rounds + 1)]) * (rounds > 0)
+    # Half of the experts, by rank of weight, do without the policy.
+    taught = jnp.arange(experts) % 2 == 1
+
+    def one(carry: Any, xs: tuple[Array, Array, Array]) -> tuple[Any, Any]:
+        now, searching, splitting, kept = carry
+        key, threshold, left = xs
+        now, origin = reborn_as_splits(now, threshold, splitting)
+        scale = jnp.exp(searching[origin])
+        weighted = _weighted(log_joint, now, scale, key, points)
+        found = _moments(now, scale, weighted)
+        check = weighted.check
+        evenness = check.ess / len(weighted.exact)
+        counsel, hidden = policy.counsel(_survey(now, found, evenness, left))
+        counsel = _bounded(counsel, taught, evenness)
+        moved = _moved(now, found, counsel)._replace(hidden=hidden)
+        enough = check.ess > EVEN * points * experts
+        after = jax.tree.map(lambda new, old: jnp.where(enough, old, new), moved, now)
+        kept, told = keep(kept, Round(now, check, _cross_entropy(now, weighted)))
+        return (after, counsel.searching, counsel.splitting, kept), told
+
+    none = jnp.zeros(experts)
+    left = 1.0 - np.arange(rounds + 1) / max(rounds, 1)
+    xs = jax.random.split(key, rounds + 1), jnp.asarray(reborn), jnp.asarray(left, jnp.float32)
+    start: Any = (society, none, none, kept)
+    (*_, kept), told = jax.lax.scan(one, start, xs)
+    return kept, told
 
 
 def _weighted(
@@ -161,8 +244,9 @@ def _weighted(
     tempered = _tempered(log_weight, base, 2.0 * (size + 1))
     prior_densities = log_densities(prior_points, society.mean, root) + jnp.log(shares)
     return _Weighted(
+        everything,
+        share,
         noise,
-        prior_points,
         tempered[: experts * n].reshape(experts, n),
         tempered[experts * n :],
         prior_densities,
@@ -209,18 +293,19 @@ def _tempered(log_weight: Array, base: Array, enough: float) -> Array:
     return jnp.where(jnp.isfinite(found), found, 0.0)
 
 
-def _moved(society: Society, scale: Array, points: _Weighted) -> Society:
-    """One step of EM, in units of each expert's own root, held back where few points count."""
-    size = society.mean.shape[-1]
+def _moments(society: Society, scale: Array, points: _Weighted) -> _Moments:
+    """Mass, mean and covariance of each expert's share of the posterior, in units of its root."""
+    experts, n = points.share.shape
+    prior_points = points.points[experts * n :]
     joined = jax.lax.optimization_barrier(
         jax.nn.softmax(points.prior_densities, axis=1) * points.prior_share[:, None]
     )
 
     def one(
         mean: Array, root: Array, scale: Array, noise: Array, own: Array, theirs: Array
-    ) -> tuple[Array, Array, Array]:
+    ) -> _Moments:
         away = small.inverse_lower(root)
-        far = small.matmul(away, (points.prior_points - mean).T)
+        far = small.matmul(away, (prior_points - mean).T)
         # Written out once: on a CPU XLA would compute it for each of the sums anew.
         places, weights = jax.lax.optimization_barrier(
             (jnp.concatenate([scale * noise.T, far], 1), jnp.concatenate([own, theirs]))
@@ -231,28 +316,83 @@ def _moved(society: Society, scale: Array, points: _Weighted) -> Society:
         move = weighted.sum(1) / safe
         spread = small.products(weighted, places) / safe - move[:, None] * move
         count = mass**2 / jnp.maximum((weights**2).sum(), 1e-30)
-        trust = jnp.where(mass > 1e-12, count / (count + size + 1), 0.0)
+        return _Moments(mass, count, move, spread)
+
+    return jax.vmap(one, (0, 0, 0, 0, 0, 1))(
+        society.mean, society.root, scale, points.noise, points.share, joined
+    )
+
+
+def _survey(society: Society, found: _Moments, evenness: Array, left: Array) -> Survey:
+    """What a policy sees: by coordinate, not by the axes of a root, which depend on their order."""
+    sd = jnp.sqrt((society.root**2).sum(-1))
+    move = jax.vmap(small.matvec)(society.root, found.move)
+    around = jax.vmap(lambda r, s: small.matmul(small.matmul(r, s), r.T))(
+        society.root, found.spread
+    )
+    variance = jnp.diagonal(around, axis1=1, axis2=2)
+    return Survey(
+        move=move / sd,
+        spread=0.5 * jnp.log(jnp.maximum(variance, 1e-12 * sd**2) / sd**2),
+        shrinkage=jnp.log(sd),
+        place=society.mean,
+        effective=jnp.log(found.effective / (sd.shape[-1] + 1) + 1e-3),
+        surprise=jnp.log(jnp.maximum(found.mass, 1e-30)) - society.log_weights,
+        relative_weight=relative_weights(society.log_weights),
+        evenness=evenness,
+        left=left,
+        hidden=society.hidden,
+    )
+
+
+def _bounded(counsel: Counsel, taught: Array, evenness: Array) -> Counsel:
+    """Advice that fades as the society becomes the posterior, to those who take it."""
+    strength = jnp.clip((1.0 - evenness) / FADING, 0.0, 1.0)
+
+    def limited(x: Array) -> Array:
+        heard = jnp.reshape(taught, taught.shape + (1,) * (x.ndim - 1))
+        return jnp.where(heard & jnp.isfinite(x), strength * jnp.clip(x, -1.0, 1.0), 0.0)
+
+    return jax.tree.map(limited, counsel)
+
+
+def _moved(society: Society, found: _Moments, counsel: Counsel) -> Society:
+    """One step of EM, held back where few points count, and as advised."""
+    size = society.mean.shape[-1]
+
+    def one(
+        mean: Array, root: Array, found: _Moments, counsel: Counsel
+    ) -> tuple[Array, Array, Array]:
+        count = found.effective * jnp.exp(counsel.trusting)
+        trust = jnp.where(found.mass > 1e-12, count / (count + size + 1), 0.0)
         # A share of the points is as if drawn from the expert as it was.
-        spread = trust * spread + (1 - trust) * jnp.eye(size)
-        spread += trust * (1 - trust) * move[:, None] * move
-        moved = small.matmul(root, small.cholesky(spread))
-        okay = jnp.isfinite(moved).all() & jnp.isfinite(move).all()
+        spread = trust * found.spread + (1 - trust) * jnp.eye(size)
+        spread += trust * (1 - trust) * found.move[:, None] * found.move
+        moved = small.matmul(root, small.cholesky(spread)) * jnp.exp(counsel.tempering)[:, None]
+        step = jnp.exp(counsel.damping) * small.matvec(root, found.move)
+        okay = jnp.isfinite(moved).all() & jnp.isfinite(step).all()
         return (
-            jnp.log(safe),
-            jnp.where(okay, mean + trust * small.matvec(root, move), mean),
+            jnp.log(jnp.maximum(found.mass, 1e-30)) + counsel.weighing,
+            jnp.where(okay, mean + trust * step, mean),
             jnp.where(okay, moved, root),
         )
 
-    log_weights, mean, root = jax.vmap(one, (0, 0, 0, 0, 0, 1))(
-        society.mean, society.root, scale, points.noise, points.share, joined
-    )
+    log_weights, mean, root = jax.vmap(one)(society.mean, society.root, found, counsel)
     return Society(normalised(log_weights), mean, root, society.hidden)
+
+
+def _cross_entropy(society: Society, points: _Weighted) -> Float[Array, ""]:
+    places, share = jax.lax.stop_gradient((points.points, points.exact))
+    each = log_densities(places, society.mean, society.root) + society.log_weights
+    return -(share * jax.scipy.special.logsumexp(each, axis=1)).sum()
 
 
 def reborn_as_splits(
     society: Society, threshold: Float[Array, ""], splitting: Float[Array, " k"]
-) -> Society:
-    """Experts of no weight become parts of heavy ones; mean and covariance of each whole stay.
+) -> tuple[Society, Int[Array, " k"]]:
+    """Experts of no weight become parts of heavy ones, and from which each now comes.
+
+    Mean and covariance of each whole stay.
 
     A whole of c parts is cut across its longest axis: its parts have the share 1/c of its variance
     along that axis, and their centres, at the quantiles of a normal, the rest.
@@ -290,12 +430,13 @@ def reborn_as_splits(
 
     mean, root = jax.vmap(cut)(old.mean, old.root, jnp.where(parts > 1, offset, 0.0), left)
     whole = (parts == 1)[:, None]
-    return Society(
+    reborn = Society(
         old.log_weights - jnp.log(parts),
         jnp.where(whole, old.mean, mean),
         jnp.where(whole[..., None], old.root, root),
         old.hidden,
     )
+    return reborn, order[parent]
 
 
 def _longest_axis(root: Array) -> Array:

@@ -3,13 +3,14 @@
 Experts split the prior where the program is nonlinear, climb from there into the evidence, are
 weighed, split, merged and re-born by importance refits, and so become a mixture close to the
 posterior: with several answers where there are several, bent where it is bent. One at a time, or
-all evidence at once. They share one policy, which here is the identity: all is right before
-anything is learned.
+all evidence at once. They share one policy, which may be the identity: all is right before anything
+is learned.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -33,9 +34,12 @@ from bayes_badger.inner_loop._predictive import CLOUD
 from bayes_badger.inner_loop._society import Society, alive, all_alike, as_mixture
 from bayes_badger.inner_loop._split import unfit
 from bayes_badger.inner_loop._stream import assimilate, through
+from bayes_badger.inner_loop._taught import load
 from bayes_badger.inner_loop.protocol import Report, StepInfo, silent
 from bayes_badger.program import LIFETIME, WHITENED, Data, Program, Step
 
+# The policy that is shipped, bred by `benchmarks/policy.py`.
+UNIVERSAL = Path(__file__).with_name("universal.safetensors")
 # Refits to each portion but the last.
 ON_THE_WAY = 2
 # So many rows are taken in all at once before a stream: while they are few, experts may still be
@@ -50,6 +54,7 @@ class Settings(DrawSettings):
     sweeps: int = Field(8, ge=0, description="0: one pass of a filter, row by row")
     refits: int = Field(5, ge=0)
     points: int = Field(32, ge=4, multiple_of=2, description="of each expert, in a refit")
+    policy: str = Field("none", description="between refits: none, universal, or a file of one")
     stream: bool = Field(False, description="row by row after the first 64, in constant memory")
 
 
@@ -291,6 +296,8 @@ class Experts(eqx.Module):
         if not settings.sweeps:
             return f"{who}; one pass of a filter over the rows in their order"
         swept = f"{who}; {_range(found.sweeps)} sweeps, {settings.refits} importance refits"
+        if settings.policy != "none":
+            swept = f"{swept} with the policy {settings.policy}"
         if settings.stream:
             return f"{swept} on the first {HEAD} rows, then one pass of a filter"
         return swept
@@ -376,5 +383,12 @@ def in_user_space(
 
 
 def make(settings: Settings) -> Experts:
-    """An inner loop from its validated settings."""
-    return Experts(settings)
+    """An inner loop from its validated settings.
+
+    Raises:
+        BadgerError: Where the policy's file holds none.
+    """
+    if settings.policy == "none":
+        return Experts(settings)
+    name = UNIVERSAL if settings.policy == "universal" else Path(settings.policy)
+    return Experts(settings, load(name))

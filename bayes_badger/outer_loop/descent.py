@@ -9,6 +9,8 @@ import numpy as np
 import optax
 from jaxtyping import Array
 
+from bayes_badger.outer_loop.penalty import Penalty
+
 # Steps between two looks: noise of what single steps see is averaged.
 EVERY = 25
 # Factor on the rate after numbers that were not finite; below the next it is told.
@@ -85,7 +87,13 @@ def doubt(place: Place, losses: np.ndarray, stopped: bool) -> str | None:
 
 
 def moved(
-    place: Place, values: np.ndarray, slopes: np.ndarray, rows: int, rate: float, share: float
+    place: Place,
+    values: np.ndarray,
+    slopes: np.ndarray,
+    cost: Penalty,
+    rows: int,
+    rate: float,
+    share: float,
 ) -> Place:
     """After the log evidence of some tasks and its gradients.
 
@@ -95,11 +103,12 @@ def moved(
         place: Where it was.
         values: `[task]`, nats.
         slopes: `[task, p]`.
+        cost: Of the parameters, as far as these tasks bear it.
         rows: Of these tasks.
         rate: Of the first step.
         share: Of all steps that are done.
     """
-    slope = slopes.sum(0)
+    slope = slopes.sum(0) + cost.slope
     if not (np.isfinite(values).all() and np.isfinite(slope).all()):
         return Place(place.good, place.good, _ADAM.init(place.good), place.slower * SLOWER)
     updates, adam = _ADAM.update(jnp.asarray(-slope / rows, jnp.float32), place.adam)

@@ -1,6 +1,6 @@
 """Learns the parameters of a program, its prior ψ, from many tasks: empirical Bayes.
 
-    ψ* = argmax Σ_i log p_ψ(D_i)
+    ψ* = argmax Σ_i log p_ψ(D_i) - λ · description length of ψ, λ = 0 by default
 
 Few parameters are learned by `scoring`, which knows when it is done; many, as of a network, by
 `descent`: two modules with the same functions. Step t uses nothing but the key, t and the state,
@@ -9,7 +9,6 @@ so that what is resumed ends bit for bit like what was not interrupted.
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,8 +23,10 @@ from bayes_badger.errors import BadgerError, listed
 from bayes_badger.evidence import Evidence
 from bayes_badger.inner_loop import experts
 from bayes_badger.inner_loop.protocol import Report, silent
-from bayes_badger.outer_loop import checkpoint, descent, scoring
+from bayes_badger.outer_loop import descent, scoring
+from bayes_badger.outer_loop.drive import drive
 from bayes_badger.outer_loop.objective import log_evidence_and_slopes
+from bayes_badger.outer_loop.penalty import penalty
 from bayes_badger.program import Program
 from bayes_badger.program.parameters import as_table, bound, free
 
@@ -50,6 +51,7 @@ class Settings(BaseModel):
     refits: int = Field(1, ge=0)
     points: int = Field(16, ge=4, multiple_of=2)
     held_out: float = Field(0.1, ge=0, lt=1, description="share of tasks, where needed")
+    penalty: float = Field(0.0, ge=0, description="λ, of what parameters say beyond their start")
 
 
 class Window(NamedTuple):
@@ -142,30 +144,7 @@ def learn(
     if reason is not None:
         raise BadgerError(f"{program.name} {reason}")
     work = _Work(program, evidence, key, settings)
-    state, done = work.start(), 0
-    curve: list[dict[str, Any]] = []
-    if folder is not None and (found := checkpoint.newest(folder, state)) is not None:
-        done, state, curve = found
-    looked = written = time.monotonic()
-    finished, note = True, ""
-    try:
-        while done < settings.steps and not work.at_rest(state):
-            report("learning", done, settings.steps, note)
-            state = work.step(state, done)
-            done += 1
-            if done % work.way.EVERY == 0 or done == settings.steps or work.at_rest(state):
-                rate = float(state.window.tasks) / (time.monotonic() - looked)
-                state, line = work.look(state, done)
-                curve.append(line | {"tasks_per_second": round(rate, 1)})
-                note, looked = _note(curve[-1]), time.monotonic()
-            if folder is not None and time.monotonic() - written > seconds:
-                checkpoint.write(folder, done, state, curve)
-                written = time.monotonic()
-    except KeyboardInterrupt:
-        finished = False
-    report("learning", max(done, 1), max(done, 1), note)
-    if folder is not None:
-        checkpoint.write(folder, done, state, curve)
+    state, done, curve, finished = drive(work, settings.steps, report, folder, seconds)
     learned = bound(program, work.unflatten(work.chosen(state)))
     doubts = work.doubts(state, curve) if finished else ("the outer loop was interrupted",)
     return Learned(learned, done, work.errors(state), curve, work.notes(done), doubts, finished)
@@ -193,6 +172,11 @@ class _Work:
         count = round(settings.held_out * len(order)) if hold else 0
         self.held_out, self.tasks = np.sort(order[:count]), np.sort(order[count:])
         self.many = len(self.tasks) if self.few else min(settings.tasks, len(self.tasks))
+
+    @property
+    def every(self) -> int:
+        """Steps between two looks."""
+        return int(self.way.EVERY)
 
     def _chance(self, *more: int) -> np.random.Generator:
         data = np.asarray(jax.random.key_data(self.key)).ravel().tolist()
@@ -227,7 +211,9 @@ class _Work:
                 "nor near where they started: start them elsewhere"
             )
         share = done / max(self.settings.steps, 1)
-        place = self.way.moved(place, values, slopes, rows, self.settings.rate, share)
+        weight = self.settings.penalty * len(tasks) / len(self.tasks)
+        cost = penalty(place.point, self.first, weight)
+        place = self.way.moved(place, values, slopes, cost, rows, self.settings.rate, share)
         window = state.window
         if fine:
             norm = float(np.sqrt((slope**2).sum())) / rows
@@ -265,6 +251,19 @@ class _Work:
         gone = int(state.astray) >= TRIES and self.way.is_known(state.place)
         return bool(self.way.at_rest(state.place) or gone or int(state.since) >= PATIENCE)
 
+    def tasks_seen(self, state: State) -> float:
+        """Since the last look."""
+        return float(state.window.tasks)
+
+    def note(self, line: dict[str, Any]) -> str:
+        """A line of the curve in words."""
+        note = f"{line['loss']:.4f} nats per observation"
+        if "held_out" in line:
+            note += f", {line['held_out']:.4f} held out"
+        if "standard_errors_away" in line:
+            note += f", {line['standard_errors_away']:.2g} standard errors to go"
+        return f"{note}, {line['tasks_per_second']:.0f} tasks/s"
+
     def chosen(self, state: State) -> Any:
         """The parameters that were learned, without bounds."""
         held = np.isfinite(state.best_loss)
@@ -301,12 +300,3 @@ class _Work:
 
 def _empty() -> Window:
     return Window(0.0, 0.0, 0.0, 0.0, 0.0)
-
-
-def _note(line: dict[str, Any]) -> str:
-    note = f"{line['loss']:.4f} nats per observation"
-    if "held_out" in line:
-        note += f", {line['held_out']:.4f} held out"
-    if "standard_errors_away" in line:
-        note += f", {line['standard_errors_away']:.2g} standard errors to go"
-    return f"{note}, {line['tasks_per_second']:.0f} tasks/s"

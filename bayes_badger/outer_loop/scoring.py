@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bayes_badger.outer_loop.penalty import Penalty
+
 # Steps between two looks.
 EVERY = 1
 # After a step that is no ascent, and after one that is.
@@ -90,7 +92,13 @@ def at_rest(place: Place) -> bool:
 
 
 def moved(
-    place: Place, values: np.ndarray, slopes: np.ndarray, rows: int, rate: float, share: float
+    place: Place,
+    values: np.ndarray,
+    slopes: np.ndarray,
+    cost: Penalty,
+    rows: int,
+    rate: float,
+    share: float,
 ) -> Place:
     """After the log evidence of all tasks at `place.point`, and its gradients.
 
@@ -98,14 +106,16 @@ def moved(
         place: Where it was.
         values: `[task]`, nats.
         slopes: `[task, p]`.
+        cost: Of the parameters there.
         rows: Of all tasks; of no matter here, like the next two.
         rate: Of descent.
         share: Of all steps that are done.
     """
-    height, finite = values.sum(), np.isfinite(values).all() and np.isfinite(slopes).all()
+    height = values.sum() + cost.value
+    finite = np.isfinite(values).all() and np.isfinite(slopes).all()
     if finite and height >= place.height - NOISE:
-        slope, centred = slopes.sum(0), slopes - slopes.mean(0)
-        information = centred.T @ centred
+        slope, centred = slopes.sum(0) + cost.slope, slopes - slopes.mean(0)
+        information = centred.T @ centred + cost.curvature * np.eye(len(slope))
         away = np.sqrt(max(slope @ _solved(information, slope, 0.0), 0.0))
         damping = np.maximum(SOFTER * place.damping, 1e-6)
         place = Place(

@@ -173,6 +173,18 @@ def test_scoring_takes_back_what_is_no_ascent():
     assert np.isfinite(lost.point).all()
 
 
+def test_where_no_step_is_an_ascent_it_says_that_it_is_stuck():
+    slopes = np.array([[3.0], [2.0], [2.0], [3.0]])
+    place = scoring.moved(scoring.start(np.zeros(1)), np.zeros(4), slopes, NONE, 4, 0.0, 0.0)
+    assert not scoring.at_rest(place)
+    while not scoring.at_rest(place):
+        place = scoring.moved(place, np.full(4, -9.0), slopes, NONE, 4, 0.0, 0.0)
+    np.testing.assert_array_equal(place.at, [0.0])
+    assert "is stuck 10 standard errors from its maximum" in scoring.doubt(
+        place, np.zeros(0), False
+    )
+
+
 def test_descent_goes_back_from_what_is_not_finite():
     one = np.ones(1)
     place = descent.moved(descent.start(np.zeros(2)), one, np.ones((1, 2)), NONE, 10, 0.1, 0.0)

@@ -38,7 +38,7 @@ REBORN = {0: 1e-3, 2: 1e-2}
 # A society whose weights are this even is not moved any more.
 EVEN = 0.995
 # A policy's advice fades where the effective number of points is above 1 less this share of all.
-FADING = 0.2
+FADING = 0.1
 # Points whose log densities are held at once, times experts.
 AT_ONCE = 2**21
 

@@ -24,8 +24,10 @@ from bayes_badger.inner_loop._policy import Advice, Counsel, Look, Survey
 # Numbers by coordinate and by expert that a survey has; and that a counsel has.
 BY_COORDINATE, BY_EXPERT = 4, 5
 SAYS_BY_COORDINATE, SAYS_BY_EXPERT = 2, 4
+# Numbers that are asked for, and offered.
+ASKED = 4
 # Factor on what the last layer says before it is bounded by 1: how much a policy can do.
-STRENGTH = 0.5
+STRENGTH = 1.0
 
 
 class Linear(eqx.Module):
@@ -47,46 +49,53 @@ class Taught(eqx.Module):
     """How experts revise their beliefs between refits, with messages to each other.
 
     Attributes:
-        first: From what it sees to a state of each coordinate.
-        said: From that state to the message of an expert.
+        first: From what it sees of a coordinate to a state of it.
+        first_of_experts: From what it sees of an expert, to the same.
+        said: From the state of an expert to its message.
         asks: From the state of an expert to what it asks for, and offers.
         nearness: How much less it hears from experts that are further away.
-        second: From state and messages to a state.
-        last: From there to counsel, and what to remember.
+        second: From the state of a coordinate, and what is heard of it, to a state.
+        second_of_experts: From the state of an expert, and what it hears, to the same.
+        last: From there to counsel by coordinate, and what to remember.
+        last_of_experts: From there to counsel by expert.
         width: Numbers that it remembers, per expert and coordinate.
-        message: Numbers of a message per coordinate; with 0 experts hear nothing.
+        message: Numbers of a message, but for place and scale; with 0 experts hear nothing.
     """
 
     first: Linear
+    first_of_experts: Linear
     said: Linear
     asks: Linear
     nearness: Float[Array, ""]
     second: Linear
+    second_of_experts: Linear
     last: Linear
     last_of_experts: Linear
     width: int = eqx.field(static=True)
     message: int = eqx.field(static=True)
 
     def __init__(
-        self, key: PRNGKeyArray, width: int = 2, message: int = 4, state: int = 16
+        self, key: PRNGKeyArray, width: int = 2, message: int = 4, state: int = 12
     ) -> None:
         """Random, but for the last layer: the identity.
 
         Args:
             key: For the weights.
             width: Numbers that it remembers, per expert and coordinate.
-            message: Numbers of a message per coordinate, but for place and scale; 0 for none.
+            message: Numbers of a message, but for place and scale; 0 for none.
             state: Numbers of the layers between.
         """
-        keys = jax.random.split(key, 6)
-        heard = message + 2 if message else 0
-        self.first = Linear(keys[0], BY_COORDINATE + BY_EXPERT + width, state)
-        self.said = Linear(keys[1], state, message)
-        self.asks = Linear(keys[2], state, 2 * state if message else 0)
+        keys = jax.random.split(key, 8)
+        heard = 2 if message else 0
+        self.first = Linear(keys[0], BY_COORDINATE + width, state)
+        self.first_of_experts = Linear(keys[1], BY_EXPERT, state)
+        self.said = Linear(keys[2], state, message)
+        self.asks = Linear(keys[3], state, 2 * ASKED if message else 0)
         self.nearness = jnp.zeros(())
-        self.second = Linear(keys[3], 2 * state + heard, state)
-        self.last = Linear(keys[4], state, SAYS_BY_COORDINATE + width, 0.0)
-        self.last_of_experts = Linear(keys[5], state, SAYS_BY_EXPERT, 0.0)
+        self.second = Linear(keys[4], state + heard, state)
+        self.second_of_experts = Linear(keys[5], state + message, state)
+        self.last = Linear(keys[6], state, SAYS_BY_COORDINATE + width, 0.0)
+        self.last_of_experts = Linear(keys[7], state, SAYS_BY_EXPERT, 0.0)
         self.width, self.message = width, message
 
     def __call__(self, look: Look) -> tuple[Advice, Array]:
@@ -96,59 +105,53 @@ class Taught(eqx.Module):
 
     def counsel(self, survey: Survey) -> tuple[Counsel, Array]:
         """Between refits."""
-        shape = survey.move.shape
         each = [survey.move, survey.spread, survey.shrinkage, survey.place]
-        whole = [survey.effective, survey.surprise, survey.relative_weight]
-        common = [jnp.log(survey.evenness + 1e-3), survey.left]
-        seen = [_squashed(x) for x in each]
-        seen += [jnp.broadcast_to(_squashed(x)[:, None], shape) for x in whole]
-        seen += [jnp.broadcast_to(_squashed(x), shape) for x in common]
-        features = jnp.concatenate([jnp.stack(seen, -1), survey.hidden], -1)
-        state = jax.nn.silu(self.first(features))
-        pooled = jnp.broadcast_to(state.mean(1, keepdims=True), state.shape)
-        inside = [state, pooled]
+        seen = jnp.stack([_clipped(x) for x in each], -1)
+        evenness = jnp.log(survey.evenness + 1e-3)
+        common = [jnp.broadcast_to(x, survey.surprise.shape) for x in (evenness, survey.left)]
+        whole = [survey.effective, survey.surprise, survey.relative_weight, *common]
+        by_coordinate = self.first(jnp.concatenate([seen, survey.hidden], -1))
+        by_expert = self.first_of_experts(jnp.stack([_clipped(x) for x in whole], -1))
+        state = jax.nn.relu(by_coordinate + by_expert[:, None])
+        pooled = state.mean(1)
         if self.message:
-            inside.append(self._heard(state, survey))
-        state = jax.nn.silu(self.second(jnp.concatenate(inside, -1)))
-        says = self.last(state)
-        by_expert = STRENGTH * jnp.tanh(self.last_of_experts(state.mean(1)))
-        by_coordinate = STRENGTH * jnp.tanh(says[..., :SAYS_BY_COORDINATE])
-        hidden = jnp.tanh(says[..., SAYS_BY_COORDINATE:])
-        sound = jnp.isfinite(says).all() & jnp.isfinite(by_expert).all()
-        counsel = Counsel(
-            damping=by_coordinate[..., 0],
-            tempering=0.5 * by_coordinate[..., 1],
-            trusting=2.0 * by_expert[..., 0],
-            weighing=by_expert[..., 1],
-            searching=0.5 * by_expert[..., 2],
-            splitting=2.0 * by_expert[..., 3],
-        )
-        silent = jax.tree.map(jnp.zeros_like, counsel)
-        counsel = jax.tree.map(lambda new, old: jnp.where(sound, new, old), counsel, silent)
-        return counsel, jnp.where(sound, hidden, survey.hidden)
+            heard, of_each = self._heard(pooled, survey)
+            state = jnp.concatenate([state, of_each], -1)
+            pooled = jnp.concatenate([pooled, heard], -1)
+        state = jax.nn.relu(self.second(state) + self.second_of_experts(pooled)[:, None])
+        says, of_experts = self.last(state), self.last_of_experts(state.mean(1))
+        sound = jnp.isfinite(says).all() & jnp.isfinite(of_experts).all()
+        says, of_experts = (jnp.where(sound, jnp.tanh(x), 0.0) for x in (says, of_experts))
+        damping, tempering = (STRENGTH * says[..., i] for i in range(SAYS_BY_COORDINATE))
+        each_expert = (STRENGTH * of_experts[..., i] for i in range(SAYS_BY_EXPERT))
+        counsel = Counsel(damping, 0.5 * tempering, *each_expert)
+        return counsel, jnp.where(sound, says[..., SAYS_BY_COORDINATE:], survey.hidden)
 
-    def _heard(self, state: Array, survey: Survey) -> Float[Array, "k u m"]:
-        """What each expert hears of the others: their message, place and scale as it sees them."""
-        asked, offered = jnp.split(self.asks(state.mean(1)), 2, -1)
-        sd, size = jnp.exp(survey.shrinkage), survey.place.shape[1]
-        weights = jax.nn.softmax(survey.relative_weight)
-        place = survey.place - weights @ survey.place
-        own = place / sd
+    def _heard(
+        self, state: Float[Array, "k s"], survey: Survey
+    ) -> tuple[Float[Array, "k m"], Float[Array, "k u 2"]]:
+        """What each expert hears of the others: their messages; place and scale as it sees them."""
+        asked, offered = jnp.split(self.asks(state), 2, -1)
+        size = survey.place.shape[1]
+        to_own = jnp.exp(-survey.shrinkage)
+        place = survey.place - jax.nn.softmax(survey.relative_weight) @ survey.place
+        own = place * to_own
         # |m_j - m_k|² in the standard deviations of k, by products alone.
-        square = (1 / sd**2) @ (place**2).T - 2 * (own / sd) @ place.T
+        square = to_own**2 @ (place**2).T - 2 * (own * to_own) @ place.T
         square = (square + (own**2).sum(1)[:, None]) / size
-        logits = asked @ offered.T / np.sqrt(asked.shape[-1]) + survey.relative_weight
-        logits -= jax.nn.softplus(self.nearness) * jnp.minimum(jnp.maximum(square, 0.0), 1e4)
+        logits = asked @ offered.T + _clipped(survey.relative_weight)
+        logits -= jax.nn.softplus(self.nearness) * jnp.clip(square, 0.0, 1e4)
         attention = jax.nn.softmax(logits, -1)
-        messages = jnp.einsum("kj,jum->kum", attention, self.said(state))
-        place = (attention @ place - place) / sd
-        scale = attention @ survey.shrinkage - survey.shrinkage
-        return jnp.concatenate([messages, _squashed(place)[..., None], scale[..., None]], -1)
+        told = jnp.concatenate([self.said(state), place, survey.shrinkage], -1)
+        told = attention @ told
+        messages, there, scale = jnp.split(told, (self.message, self.message + size), -1)
+        of_each = [_clipped((there - place) * to_own), scale - survey.shrinkage]
+        return messages, jnp.stack(of_each, -1)
 
 
-def _squashed(x: Array) -> Array:
-    """Of any size, but gentle to a network."""
-    return jnp.clip(jnp.arcsinh(x), -8.0, 8.0)
+def _clipped(x: Array) -> Array:
+    """Not further than a network should follow."""
+    return jnp.clip(jnp.nan_to_num(x), -4.0, 4.0)
 
 
 def save(policy: Taught, path: Path) -> None:

@@ -48,7 +48,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     steps: int = Field(1000, ge=0)
-    rate: float = Field(0.01, gt=0)
+    rate: float = Field(0.015, gt=0)
     tasks: int = Field(64, ge=1, description="of one step, all of one program")
     rows: int = Field(10, ge=1, description="of a task at most; at least one")
     experts: int = Field(32, ge=4)

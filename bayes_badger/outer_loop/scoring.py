@@ -23,6 +23,8 @@ NOISE = 0.02
 # It has come to rest so many standard errors from the maximum, or where so many good steps together
 # gained less than so many nats: directions of which the tasks say nothing may be followed for ever.
 NEAR, WORTH, STEPS = 0.05, 0.05, 8
+# What comes to rest this far from the maximum, by its own count, is not there.
+FAR = 1.0
 # Where even a step damped by this much is no ascent, what is left is noise of the slopes.
 STUCK = 500.0
 # No entry moves further in one step, in units of the unbounded parameters.
@@ -77,9 +79,11 @@ def told(place: Place) -> dict[str, float]:
 
 def doubt(place: Place, losses: np.ndarray, stopped: bool) -> str | None:
     """Why it is not to be trusted; None where it is."""
-    if at_rest(place):
+    if at_rest(place) and place.away < FAR:
         return None
     far = f"{float(place.away):.2g} standard errors from its maximum"
+    if at_rest(place):
+        return f"is stuck {far}, by its own count: start the parameters elsewhere"
     return f"stopped {far}: take more outer steps (--outer-steps)"
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import special, stats
 
 from bayes_badger.evidence import read
 from bayes_badger.fitting import example_of
@@ -16,6 +16,8 @@ from bayes_badger.program import Data, Program, from_inputs, lift, read_signatur
 from bayes_badger.shelves import load_program, names
 
 TASKS, STEPS = 5, 7
+# Of the features of `cauchy`.
+DEGREE = 9
 
 
 class Case(NamedTuple):
@@ -47,6 +49,26 @@ def bump(v, x):
         "log_width": normal(v["log_width"], -0.5, 0.3),
         "height": normal(v["height"], 2, 0.5),
         "y": normal(x["y"], v["height"] * np.exp(-0.5 * away**2), 0.2),
+    }
+
+
+def cauchy(v, x):
+    """With its parameters where they start: a kernel of length 1, by its eigenfunctions."""
+    a, b = 0.25 / 2.2**2, 0.5
+    c = np.sqrt(a**2 + 2 * a * b)
+    total, t = a + b + c, np.sqrt(2 * c) * x["x"][..., None]
+    order = np.arange(DEGREE + 1)
+    size = np.sqrt(np.sqrt(2 * a / total) * (b / total) ** order) * (c / a) ** 0.25
+    size = size / np.sqrt(2.0**order * special.factorial(order))
+    bell = np.exp(-(c - a) * x["x"][..., None] ** 2)
+    along = size * special.eval_hermite(order, t) * bell
+    pairs = [(i, j) for i in order for j in order if i + j <= DEGREE]
+    found = np.stack([along[..., 0, i] * along[..., 1, j] for i, j in pairs], -1)
+    corners = [(i, j) for i in (-1.5, 1.5) for j in (-1.5, 1.5)]
+    mean = sum(0.1 * np.exp(-((x["x"] - corner) ** 2).sum(-1) / 8) for corner in corners)
+    return {
+        "weights": normal(v["weights"], 0, 1).sum(-1),
+        "y": normal(x["y"], mean + 0.5 * (found * v["weights"]).sum(-1), 0.2),
     }
 
 
@@ -87,6 +109,20 @@ def gaussian(v, x):
         "a": normal(v["a"], 0, 1),
         "z": normal(v["z"], v["a"], 1),
         "y": normal(x["y"], v["z"], 1),
+    }
+
+
+def gp(v, x):
+    frequency = np.pi * np.arange(1, 65) / 6.4
+    sines = np.sin(frequency * (x["x"][..., None] + 3.2)) / np.sqrt(3.2)
+    length = v["length"][..., None]
+    density = np.sqrt(2 * np.pi) * length * np.exp(-0.5 * (length * frequency) ** 2)
+    curve = v["scale"] * (sines * np.sqrt(density) * v["weights"]).sum(-1)
+    return {
+        "length": stats.uniform.logpdf(v["length"], 0.1, 0.5),
+        "scale": stats.uniform.logpdf(v["scale"], 0.1, 0.9),
+        "weights": normal(v["weights"], 0, 1).sum(-1),
+        "y": normal(x["y"], curve, 0.02),
     }
 
 
@@ -153,6 +189,16 @@ def sinusoid_prior(v, x):
     }
 
 
+def sinusoid_maml(v, x):
+    """With its parameters where they start."""
+    sine = v["amplitude"] * np.sin(0.7 * x["x"] - v["phase"])
+    return {
+        "amplitude": normal(v["amplitude"], 1, 1),
+        "phase": normal(v["phase"], 0, 1),
+        "y": normal(x["y"], sine, 0.5),
+    }
+
+
 def sleepstudy(v, x):
     mean = np.array([v["intercept"], v["slope"]])
     root = v["spread"][:, None] * v["chol"]
@@ -183,17 +229,20 @@ def wave(v, x):
 # the name of a task, the tasks and the rows.
 SHELF = {
     "bump": (bump, 0, 3, None),
+    "cauchy": (cauchy, 0, 55, None),
     "coin": (coin, 0, 1, None),
     "counts": (counts, 0, 2, None),
     "decay": (decay, 0, 2, None),
     "eight_schools": (eight_schools, 2, 1, ("school", 8, 8)),
     "gaussian": (gaussian, 1, 1, None),
+    "gp": (gp, 0, 66, None),
     "linear": (linear, 8, 8, None),
     "logistic": (logistic, 0, 3, None),
     "radon": (radon, 5, 1, ("county", 85, 919)),
     "rats": (rats, 5, 2, ("rat", 30, 150)),
     "sinusoid": (sinusoid, 0, 4, None),
     "sinusoid_prior": (sinusoid_prior, 0, 4, None),
+    "sinusoid_maml": (sinusoid_maml, 0, 2, None),
     "sleepstudy": (sleepstudy, 6, 2, ("subject", 18, 180)),
     "wave": (wave, 0, 3, None),
 }
@@ -214,6 +263,11 @@ def case(request):
     drawn = program.simulate(draw, example)
     data = example._replace(outcome=drawn.outcome)
     return Case(program, data, drawn.values, table, SHELF[request.param])
+
+
+def in_double(x):
+    x = np.asarray(x)
+    return x.astype(np.float64) if x.dtype.kind == "f" else x
 
 
 def by_hand(case):
@@ -246,7 +300,9 @@ def test_its_latents_and_the_shapes_that_it_simulates(case):
 def test_its_densities_are_those_written_by_hand(case):
     expected = by_hand(case)
     given = {x.name: case.values[x.name] for x in case.program.latents}
-    rows = case.program.log_likelihood_of(given, case.data)
+    with jax.enable_x64(True):
+        # Where outcomes are precise, rounding of a curve in float32 shows in their density.
+        rows = case.program.log_likelihood_of(*jax.tree.map(in_double, (given, case.data)))
     sites = case.program.log_prior_by_site(given, case.data.task_columns, TASKS)
     outcome = expected.pop(case.program.outcome.site)
     np.testing.assert_allclose(rows, outcome, rtol=1e-5, atol=1e-5)

@@ -24,6 +24,8 @@ from bayes_badger.program import LIFETIME, Data, Program
 
 # Rows times tasks times points that are evaluated at once.
 CELLS = 1_000_000
+# Entries of the slopes of all rows' densities, times points that are expanded at once: .5 GB.
+SLOPES = 2**26
 
 
 class Where(NamedTuple):
@@ -283,7 +285,7 @@ def task_integrals(
             return density(start)
         return integrated(*expanded(density, start))
 
-    return jax.vmap(one)(points)
+    return _each(one, points, part, where)
 
 
 @eqx.filter_jit
@@ -296,14 +298,15 @@ def task_draws(
 ) -> Array:
     """The tasks' vectors `[n, z]` with the coordinates at `where` drawn given the others."""
 
-    def one(key: Array, point: Points) -> Array:
+    def one(xs: tuple[Array, Points]) -> Array:
+        key, point = xs
         density, start = _of_task(program, part, point, where)
         _, gradient, precision = expanded(density, start)
         root = inverse_root(precision)
         noise = jax.random.normal(key, start.shape)
         return placed(point.z, where, start + root @ (root.T @ gradient + noise))
 
-    return jax.vmap(one)(keys, points)
+    return _each(one, (keys, points), part, where)
 
 
 @eqx.filter_jit
@@ -321,7 +324,16 @@ def task_gaussians(
         root = inverse_root(precision)
         return start + root @ (root.T @ gradient), root
 
-    return jax.vmap(one)(points)
+    return _each(one, points, part, where)
+
+
+def _each[X, Out](one: Callable[[X], Out], xs: X, part: Part, where: tuple[int, ...]) -> Out:
+    """At all points at once, or at as many as memory allows where many latents are integrated."""
+    n = len(jax.tree.leaves(xs)[0])
+    batch = max(1, SLOPES // (max(1, len(where)) ** 2 * part.mask.shape[1]))
+    if n <= batch:
+        return jax.vmap(one)(xs)
+    return jax.lax.map(one, xs, batch_size=batch)
 
 
 def _of_task(

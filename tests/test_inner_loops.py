@@ -6,7 +6,10 @@ import re
 import arviz as az
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
+import numpyro
+import numpyro.distributions as dist
 import programs
 import pytest
 from hierarchies import gaussian_evidence, joint_covariance, shelf_evidence
@@ -15,7 +18,7 @@ from scipy.special import gammaln
 import bayes_badger as bb
 from bayes_badger.belief import Posterior, kl, standard_normal
 from bayes_badger.errors import BadgerError
-from bayes_badger.evidence import Evidence
+from bayes_badger.evidence import Evidence, from_arrays
 from bayes_badger.inner_loop import _split, registry
 from bayes_badger.inner_loop._nested import Nested
 from bayes_badger.inner_loop._quadratic import Where
@@ -238,14 +241,40 @@ def test_coins_are_beta_distributions():
     assert (np.abs(draws.mean(0) - mean) < 5 * error).all()
 
 
+def spread_and_weights():
+    """A lattice over a task's spread, its four weights in closed form; compiled anew each time."""
+
+    def model(x, y=None):
+        with numpyro.plate("task", x.shape[0], dim=-2):
+            spread = numpyro.sample("spread", dist.LogNormal(0, 0.5))[..., None]
+            w = numpyro.sample("w", dist.Normal(0, 1).expand([4]).to_event(1))
+            curve = (spread * w * x[..., None] ** jnp.arange(4)).sum(-1)
+            with numpyro.plate("step", x.shape[1], dim=-1):
+                numpyro.sample("y", dist.Normal(curve, 0.5), obs=y)
+
+    return bb.lift(model, inputs=lambda key, t, s: {"x": jax.random.normal(key, (t, s))})
+
+
+def test_many_points_are_taken_as_memory_allows(monkeypatch):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2, 2, 6))
+    found = []
+    for most in (2**26, 10_000):
+        monkeypatch.setattr("bayes_badger.inner_loop._quadratic.SLOPES", most)
+        program = spread_and_weights()
+        evidence = from_arrays(program.signature, {"x": x}, y, {})
+        found.append(loop("grid", chains=1, draws=100).infer(program, evidence, jax.random.key(0)))
+    whole, part = found
+    assert part.log_evidence == pytest.approx(whole.log_evidence, rel=1e-12)
+    for name, draws in whole.draws.values.items():
+        np.testing.assert_allclose(part.draws.values[name], draws, rtol=1e-5)
+
+
 def test_too_many_dimensions_are_refused_with_their_number():
     small = loop("grid", evaluations=10.0)
     assert "evaluations" in small.why_not(*shelf_evidence("coin"))
 
     def wide(x, y=None):
-        import numpyro
-        import numpyro.distributions as dist
-
         with numpyro.plate("task", x.shape[0], dim=-2):
             w = numpyro.sample("w", dist.Normal(0, 1).expand([4]).to_event(1))
             with numpyro.plate("step", x.shape[1], dim=-1):
@@ -284,9 +313,6 @@ def test_splits(name, lattice):
 
 def test_what_only_some_rows_bend_is_found():
     """A term that is not linear, in a row of one task only."""
-    import jax.numpy as jnp
-    import numpyro
-    import numpyro.distributions as dist
 
     def bent(x, y=None):
         with numpyro.plate("task", x.shape[0], dim=-2):

@@ -1,7 +1,7 @@
 """The sines of MAML, 5 or 10 points without noise, after Finn et al. (2017).
 
 The outer loop learns `sinusoid_maml` (frequency, noise, means and spreads of amplitude and phase)
-from 100 tasks of 10 points; then 200 new tasks are inferred from 5 and from 10 points by the recipe
+from 100 tasks of 10 points; then 100 new tasks are inferred from 5 and from 10 points by the recipe
 `experts`, and 100 others of each are predicted. `known` is the same with the true prior. Both
 programs take the noise to be .01 at least.
 """
@@ -16,7 +16,7 @@ from bayes_badger.outer_loop import learn
 from benchmarks.few_shot.programs import lifted
 from benchmarks.few_shot.sinusoid import by_experts
 
-TASKS, STEPS, NEW, SHOTS, TARGETS, DRAWS = 100, 10, 200, (5, 10), 100, 1000
+TASKS, STEPS, NEW, SHOTS, TARGETS, DRAWS = 100, 10, 100, (5, 10), 100, 1000
 
 
 def world(seed: int) -> list[dict[str, object]]:

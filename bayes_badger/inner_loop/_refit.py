@@ -168,6 +168,7 @@ def _rounds(
     reborn = np.array([REBORN.get(i, 0.0) for i in range(rounds + 1)]) * (rounds > 0)
     # Half of the experts, by rank of weight, do without the policy.
     taught = jnp.arange(experts) % 2 == 1
+    none = jnp.zeros(experts)
 
     def one(carry: Any, xs: tuple[Array, Array, Array]) -> tuple[Any, Any]:
         now, searching, splitting, kept = carry
@@ -175,18 +176,21 @@ def _rounds(
         now, origin = reborn_as_splits(now, threshold, splitting)
         scale = jnp.exp(searching[origin])
         weighted = _weighted(log_joint, now, scale, key, points)
-        found = _moments(now, scale, weighted)
         check = weighted.check
         evenness = check.ess / len(weighted.exact)
-        counsel, hidden = policy.counsel(_survey(now, found, evenness, left))
-        counsel = _bounded(counsel, taught, evenness)
-        moved = _moved(now, found, counsel)._replace(hidden=hidden)
-        enough = check.ess > EVEN * points * experts
-        after = jax.tree.map(lambda new, old: jnp.where(enough, old, new), moved, now)
-        kept, told = keep(kept, Round(now, check, _cross_entropy(now, weighted)))
-        return (after, counsel.searching, counsel.splitting, kept), told
 
-    none = jnp.zeros(experts)
+        def advised() -> tuple[Society, Array, Array]:
+            found = _moments(now, scale, weighted)
+            counsel, hidden = policy.counsel(_survey(now, found, evenness, left))
+            counsel = _bounded(counsel, taught, evenness)
+            moved = _moved(now, found, counsel)._replace(hidden=hidden)
+            return moved, counsel.searching, counsel.splitting
+
+        done = (left == 0) | (evenness > EVEN * points * experts / len(weighted.exact))
+        after = jax.lax.cond(done, lambda: (now, none, none), advised)
+        kept, told = keep(kept, Round(now, check, _cross_entropy(now, weighted)))
+        return (*after, kept), told
+
     left = 1.0 - np.arange(rounds + 1) / max(rounds, 1)
     xs = jax.random.split(key, rounds + 1), jnp.asarray(reborn), jnp.asarray(left, jnp.float32)
     start: Any = (society, none, none, kept)

@@ -39,6 +39,9 @@ REBORN = {0: 1e-3, 2: 1e-2}
 EVEN = 0.995
 # A policy's advice fades where the effective number of points is above 1 less this share of all.
 FADING = 0.1
+# It fades where the root of the mean variance is below this share of the prior's: with many rows
+# experts are as they are without a policy.
+NARROW = 0.1
 # Points whose log densities are held at once, times experts.
 AT_ONCE = 2**21
 
@@ -181,8 +184,9 @@ def _rounds(
 
         def advised() -> tuple[Society, Array, Array]:
             found = _moments(now, scale, weighted)
-            counsel, hidden = policy.counsel(_survey(now, found, evenness, left))
-            counsel = _bounded(counsel, taught, evenness)
+            survey = _survey(now, found, evenness, left)
+            counsel, hidden = policy.counsel(survey)
+            counsel = _bounded(counsel, taught, survey)
             moved = _moved(now, found, counsel)._replace(hidden=hidden)
             return moved, counsel.searching, counsel.splitting
 
@@ -349,9 +353,14 @@ def _survey(society: Society, found: _Moments, evenness: Array, left: Array) -> 
     )
 
 
-def _bounded(counsel: Counsel, taught: Array, evenness: Array) -> Counsel:
-    """Advice that fades as the society becomes the posterior, to those who take it."""
-    strength = jnp.clip((1.0 - evenness) / FADING, 0.0, 1.0)
+def _bounded(counsel: Counsel, taught: Array, survey: Survey) -> Counsel:
+    """Advice that fades as the society becomes the posterior, and as that becomes narrow."""
+    weights = jax.nn.softmax(survey.relative_weight)[:, None]
+    apart = survey.place - (weights * survey.place).sum(0)
+    variance = (weights * (jnp.exp(2 * survey.shrinkage) + apart**2)).sum(0)
+    uneven = jnp.clip((1.0 - survey.evenness) / FADING, 0.0, 1.0)
+    wide = jnp.clip(jnp.sqrt(variance.mean()) / NARROW, 0.0, 1.0)
+    strength = uneven * wide
 
     def limited(x: Array) -> Array:
         heard = jnp.reshape(taught, taught.shape + (1,) * (x.ndim - 1))

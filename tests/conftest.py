@@ -1,7 +1,10 @@
 """Shared by all tests: array annotations are checked. Settings of processes: ../conftest.py."""
 
+import gc
 import os
+from pathlib import Path
 
+import equinox as eqx
 import jax
 import pytest
 from jaxtyping import install_import_hook
@@ -11,6 +14,21 @@ install_import_hook("bayes_badger", "beartype.beartype")
 # To JAX itself too: a plugin may have imported it before its variables were set.
 jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+# What is compiled is mapped into memory, and Linux ends a process of more than 65,530 mappings.
+MAPPINGS = Path("/proc/self/maps")
+MANY = 25_000
+
+
+@pytest.fixture(autouse=True, scope="module")
+def what_is_compiled_is_forgotten():
+    """Once there is much of it, between two files of tests; it comes back from the disk."""
+    yield
+    if MAPPINGS.exists() and MAPPINGS.read_bytes().count(b"\n") > MANY:
+        eqx.clear_caches()
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture

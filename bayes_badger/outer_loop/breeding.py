@@ -69,7 +69,6 @@ class State(NamedTuple):
 
     place: descent.Place
     divergence: Float[np.ndarray, " program"]
-    before: Float[np.ndarray, " program"]
     steps: Float[np.ndarray, " program"]
     tasks: float | np.ndarray
 
@@ -140,7 +139,7 @@ class _Work:
     def start(self) -> State:
         """Before the first step."""
         none = np.zeros(len(self.sources))
-        return State(descent.start(self.first), none, none, none, 0.0)
+        return State(descent.start(self.first), none, none, 0.0)
 
     def step(self, state: State, done: int) -> State:
         """One step, on tasks of one program."""
@@ -154,27 +153,28 @@ class _Work:
             policy, source.program, plan, evidence, keys[1], settings, turn
         )
         rows, share = settings.tasks, done / max(settings.steps, 1)
-        free = penalty(self.first, self.first, 0.0)
-        # Descent is on minus what it is given, as of a log evidence.
-        place = descent.moved(state.place, -found[:, 0], -slopes, free, rows, settings.rate, share)
+        no_cost = penalty(self.first, self.first, 0.0)
+        # Descent goes up what it is given, as a log evidence.
+        place = descent.moved(
+            state.place, -found[:, 0], -slopes, no_cost, rows, settings.rate, share
+        )
         here = np.eye(len(self.sources))[i]
         return State(
             place,
             state.divergence + here * np.median(found[:, 1]),
-            state.before + here * np.median(found[:, 2]),
             state.steps + here,
             state.tasks + settings.tasks,
         )
 
     def look(self, state: State, done: int) -> tuple[State, dict[str, Any]]:
-        """The divergence at the end of the refits, and before them, by program."""
+        """The median divergence after the refits, by program, and its mean over programs."""
         steps = np.maximum(state.steps, 1)
         line: dict[str, Any] = {"stage": "breeding", "step": done}
         line["divergence"] = float(np.mean((state.divergence / steps)[state.steps > 0]))
         for (program, _), x in zip(self.sources, state.divergence / steps, strict=True):
             line[program.name] = float(x)
         none = np.zeros(len(self.sources))
-        return State(state.place, none, none, none, 0.0), line
+        return State(state.place, none, none, 0.0), line
 
     def at_rest(self, state: State) -> bool:
         """It cannot tell."""
@@ -212,12 +212,12 @@ def losses_and_slopes(
     key: Key[Any, ""],
     settings: Settings,
     turn: int = 0,
-) -> tuple[Float[np.ndarray, "task 3"], Float[np.ndarray, "task p"]]:
+) -> tuple[Float[np.ndarray, "task 2"], Float[np.ndarray, "task p"]]:
     """What each task says of a policy.
 
     Returns:
-        Its loss, its divergence after the refits and before them, in nats; and the loss's slope in
-        the policy's numbers.
+        Its loss, and its divergence after the refits, in nats; and the loss's slope in the policy's
+        numbers.
     """
     effort = Effort(settings.sweeps, settings.refits, settings.points)
     start = prior_society(plan, settings.experts, program.size, policy.width, turn)
@@ -243,7 +243,7 @@ def _of_tasks(
     seen: Array,
     keys: Key[Array, " task"],
     effort: Effort,
-) -> tuple[Float[Array, "task 3"], Float[Array, "task p"]]:
+) -> tuple[Float[Array, "task 2"], Float[Array, "task p"]]:
     weights, rest = eqx.partition(policy, eqx.is_inexact_array)
     flat, unflatten = ravel_pytree(weights)
 
@@ -265,7 +265,7 @@ def _of_tasks(
             # Later rounds count more: fewer refits should do, and the last one most.
             counts = jnp.arange(len(each)) / (divergence + FAR)
             total = (counts * each).sum() / jnp.arange(len(each)).sum()
-            return total, jnp.stack([total, divergence[-1], divergence[0]])
+            return total, jnp.stack([total, divergence[-1]])
 
         slope, told = jax.grad(loss, has_aux=True)(flat)
         fine = jnp.isfinite(slope).all() & jnp.isfinite(told).all()

@@ -153,6 +153,7 @@ def fit(
         )
     log("building the DataTree", 0, 1)
     tree = build_tree(lifted, evidence, posterior.draws, keys[3], truth)
+    log("building the DataTree", 1, 1)
     log("looking for tasks that are unlike", 0, 1)
     strange = unlike(lifted, evidence, posterior.draws.values, jax.random.fold_in(keys[3], 1))
     log("looking for tasks that are unlike", 1, 1)
@@ -161,7 +162,6 @@ def fit(
     warnings = [*posterior.warnings, *strange.told(evidence)]
     if not posterior.independent:
         warnings += doubts(tree["posterior"].to_dataset())
-    log("building the DataTree", 1, 1)
     seconds = time.monotonic() - started
     spec = _spec(loaded, lifted, own, recipe, evidence, posterior, warnings, seed, seconds, trust)
     metrics = log.lines

@@ -3,8 +3,8 @@
 Two questions of each task, answered by draws from its posterior. Are its outcomes as likely as
 outcomes drawn anew at the same latents (a posterior predictive check of the log likelihood, Gelman,
 Meng & Stern 1996)? And are its latents where the prior has its mass? In prior-normal coordinates
-that is a chi-square. The first is conservative, the second at its nominal rate where evidence is
-plenty: of tasks that are as expected at most about .2% are named.
+that is a chi-square. Both are conservative. The more tasks there are the stranger one must be to be
+named, so that of runs in which all is as expected few name any.
 """
 
 from __future__ import annotations
@@ -17,15 +17,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
-from scipy.stats import chi2, norm
+from scipy.stats import chi2
 
 from bayes_badger.datatree import replicated_rows
 from bayes_badger.evidence import Evidence
 from bayes_badger.evidence.compiled import task_columns_of
 from bayes_badger.program import Program
 
-# Below this tail probability a task is named.
-TAIL = 1e-3
+# Below this tail probability a task is named; and below this one divided by the number of tasks.
+TAIL, ANY = 1e-3, 0.01
+# Of the outcomes drawn anew the highest, from which a tail is extrapolated: a share, and a number.
+HIGHEST, FEW = 0.1, 20
 # Draws that are looked at; fewer where rows times draws would be more than AT_MOST.
 DRAWS, AT_MOST, AT_LEAST = 1000, 10**8, 50
 
@@ -52,7 +54,7 @@ class Unlike:
 
     def told(self, evidence: Evidence, most: int = 3) -> list[str]:
         """One sentence; none where all tasks are as expected."""
-        named = np.flatnonzero(np.minimum(self.outcomes, self.latents) < TAIL)
+        named = np.flatnonzero(np.minimum(self.outcomes, self.latents) < self._limit)
         if not len(named):
             return []
         some = "; ".join(f"'{evidence.tasks[i]}': {self._reason(int(i))}" for i in named[:most])
@@ -62,10 +64,15 @@ class Unlike:
             f"({some}{more}): what is said of them rests on a program that does not hold there"
         ]
 
+    @property
+    def _limit(self) -> float:
+        return min(TAIL, ANY / max(len(self.outcomes), 1))
+
     def _reason(self, task: int) -> str:
-        if self.outcomes[task] < TAIL:
-            return f"fewer than 1 in {1 / TAIL:,.0f} would have outcomes as unlikely"
-        return f"fewer than 1 in {1 / TAIL:,.0f} would have latents as far out"
+        rare = f"fewer than 1 in {1 / self._limit:,.0f} would have"
+        if self.outcomes[task] < self._limit:
+            return f"{rare} outcomes as unlikely"
+        return f"{rare} latents as far out"
 
 
 def unlike(
@@ -99,12 +106,40 @@ def _of_outcomes(
     ends = np.cumsum(evidence.lengths)
     totals = np.concatenate([np.zeros((len(rows), 1)), np.cumsum(rows, 1)], 1)
     sums = totals[:, ends] - totals[:, ends - evidence.lengths]
-    below = (sums >= 0).mean(0)
-    tail = np.full(evidence.n_tasks, 1 / (len(sums) + 1))
-    if len(sums) < DRAWS:
-        # So few only where there are many rows, whose sums are nearly normal.
-        tail = np.minimum(tail, norm.cdf(sums.mean(0) / np.maximum(sums.std(0), 1e-12)))
-    return np.where(evidence.lengths == 0, 1.0, np.where(below > 0, below, tail))
+    return np.where(evidence.lengths == 0, 1.0, exceeding_zero(sums))
+
+
+def exceeding_zero(x: np.ndarray) -> np.ndarray:
+    """Probability that another draw is at least zero, for each column of some draws.
+
+    Where few are, from a generalised Pareto tail by probability-weighted moments (Hosking & Wallis
+    1987), never lighter than exponential: log densities have such tails even where what they are
+    of is heavy-tailed.
+
+    Args:
+        x: Draws `[draw, task]`.
+
+    Example:
+        >>> chance = np.random.default_rng(0)
+        >>> x = chance.exponential(size=(1000, 1)) - np.log(1e5)
+        >>> bool(1e-6 < exceeding_zero(x)[0] < 1e-4)
+        True
+    """
+    many = len(x)
+    count = min(max(int(HIGHEST * many), FEW), many - 1)
+    highest = np.sort(x, axis=0)[many - count - 1 :]
+    excess = highest[1:] - highest[0]
+    first = excess.mean(0)
+    place = (np.arange(count) + 0.65) / count
+    second = ((1 - place)[:, None] * excess).mean(0)
+    shape = 2 - first / np.maximum(first - 2 * second, 1e-12 * first + 1e-30)
+    heavy = shape > 1e-3
+    scale = np.where(heavy, 2 * first * second / np.maximum(first - 2 * second, 1e-30), first)
+    away = np.maximum(-highest[0], 0.0) / np.maximum(scale, 1e-30)
+    safe = np.where(heavy, shape, 1.0)
+    log_tail = np.where(heavy, -np.log1p(safe * away) / safe, -away)
+    empirical = (x >= 0).mean(0)
+    return np.where(highest[0] >= 0, empirical, count / many * np.exp(log_tail))
 
 
 def _of_latents(program: Program, evidence: Evidence, values: Mapping[str, Any]) -> np.ndarray:

@@ -20,16 +20,12 @@ from __future__ import annotations
 import sys
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import numpyro
-import numpyro.distributions as dist
 import pandas as pd
-from scipy import stats
 
-import bayes_badger as bb
 from bayes_badger.evidence import from_arrays
 from bayes_badger.outer_loop import Settings, learn
+from benchmarks._mixture import density, lifted
 
 POOL, LIFETIMES, ROWS, NEW, PARTS, WIDTH = 4, 200, 3, 2000, 8, 2.0
 PENALTIES = (0.0, 0.1, 1.0, 10.0, 100.0, 1000.0, 10_000.0)
@@ -47,20 +43,6 @@ def run(worlds: str = "6") -> pd.DataFrame:
     return means.join(errors, rsuffix=" se").reset_index()
 
 
-def pool(x, y=None):  # type: ignore[no-untyped-def]
-    """A level for each task, from a mixture that is learned."""
-    logits = numpyro.param("logits", jnp.zeros(PARTS))
-    places = numpyro.param("places", jnp.linspace(-WIDTH, WIDTH, PARTS))
-    scales = numpyro.param(
-        "scales", jnp.full(PARTS, WIDTH / 2), constraint=dist.constraints.positive
-    )
-    prior = dist.MixtureSameFamily(dist.Categorical(logits=logits), dist.Normal(places, scales))
-    with numpyro.plate("task", x.shape[0], dim=-2):
-        z = numpyro.sample("z", prior)
-        with numpyro.plate("step", x.shape[1], dim=-1):
-            numpyro.sample("y", dist.Normal(z + 0 * x, 1.0), obs=y)
-
-
 def _world(seed: int, weight: float) -> dict[str, float]:
     rng = np.random.default_rng(seed)
     levels = WIDTH * rng.normal(size=POOL)
@@ -71,10 +53,10 @@ def _world(seed: int, weight: float) -> dict[str, float]:
     y = lifetimes(LIFETIMES, rng.choice(levels, LIFETIMES))
     new = lifetimes(NEW, rng.choice(levels, NEW))
     other = lifetimes(NEW, WIDTH * rng.normal(size=NEW))
-    program = bb.lift(pool, inputs=lambda key, t, s: {"x": jnp.zeros((t, s))})
+    program = lifted("pool", PARTS, WIDTH, WIDTH / 2)
     evidence = from_arrays(program.signature, {"x": np.zeros_like(y)}, y, {})
     found = learn(program, evidence, jax.random.key(seed), Settings(penalty=weight))
-    start, learned = (_density(one.parameters) for one in (program, found.program))
+    start, learned = (density(one.parameters, NODES) for one in (program, found.program))
     before, _ = _looked_at(new, start)
     after, moved = _looked_at(new, learned)
     elsewhere = _looked_at(other, start)[0] - _looked_at(other, learned)[0]
@@ -83,14 +65,6 @@ def _world(seed: int, weight: float) -> dict[str, float]:
         "learned": float(moved.mean()),
         "elsewhere": float(elsewhere.mean()),
     }
-
-
-def _density(parameters: object) -> np.ndarray:
-    p = {n: np.asarray(x, float) for n, x in dict(parameters).items()}  # type: ignore[call-overload]
-    weights = np.exp(p["logits"] - np.logaddexp.reduce(p["logits"]))
-    # Narrower than a node is as narrow as a node.
-    scales = np.maximum(p["scales"], NODES[1] - NODES[0])
-    return np.asarray((weights * stats.norm.pdf(NODES[:, None], p["places"], scales)).sum(1))
 
 
 def _looked_at(y: np.ndarray, prior: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

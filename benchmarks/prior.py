@@ -19,7 +19,6 @@ import time
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
@@ -30,6 +29,7 @@ from scipy.optimize import minimize
 import bayes_badger as bb
 from bayes_badger.evidence import from_arrays
 from bayes_badger.outer_loop import learn
+from benchmarks._mixture import lifted
 
 SEED, TASKS, STEPS, HELD_OUT, PARTS = 0, 2000, 5, 20_000, 4
 NODES = np.linspace(-30.0, 30.0, 6001)
@@ -62,35 +62,21 @@ def run(*parts: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def clusters(x, y=None):  # type: ignore[no-untyped-def]
-    """A level for each task, from a mixture of normals that is learned."""
-    logits = numpyro.param("logits", jnp.zeros(PARTS))
-    places = numpyro.param("places", jnp.linspace(-2.0, 2.0, PARTS))
-    scales = numpyro.param("scales", jnp.ones(PARTS), constraint=dist.constraints.positive)
-    prior = dist.MixtureSameFamily(dist.Categorical(logits=logits), dist.Normal(places, scales))
-    with numpyro.plate("task", x.shape[0], dim=-2):
-        z = numpyro.sample("z", prior)
-        with numpyro.plate("step", x.shape[1], dim=-1):
-            numpyro.sample("y", dist.Normal(z + 0 * x, 1.0), obs=y)
-
-
 def _world(name: str) -> dict[str, object]:
-    draw, density = WORLDS_OF_Z[name]
+    draw, truth = WORLDS_OF_Z[name]
     rng = np.random.default_rng(SEED)
 
     def outcomes(tasks: int) -> np.ndarray:
         return draw(rng, tasks)[:, None] + rng.normal(size=(tasks, STEPS))
 
     y, held_out = outcomes(TASKS), outcomes(HELD_OUT)
-    program = bb.lift(clusters, inputs=lambda key, t, s: {"x": jnp.zeros((t, s))})
+    program = lifted("clusters", PARTS, 2.0, 1.0)
     evidence = from_arrays(program.signature, {"x": np.zeros_like(y)}, y, {})
     started = time.monotonic()
     found = learn(program, evidence, jax.random.key(SEED))
     seconds = time.monotonic() - started
-    p = {n: np.asarray(x, float) for n, x in found.program.parameters.items()}
-    weights = np.exp(p["logits"] - np.logaddexp.reduce(p["logits"]))
-    learned = (weights * stats.norm.pdf(NODES[:, None], p["places"], p["scales"])).sum(1)
-    more = _code(held_out, learned) - _code(held_out, density(NODES))
+    learned = density(found.program.parameters, NODES)
+    more = _code(held_out, learned) - _code(held_out, truth(NODES))
     return {
         "world": name,
         "nats per task more than the true prior": more.mean(),

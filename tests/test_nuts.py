@@ -270,14 +270,17 @@ def test_sleepstudy_against_lme4():
     posterior = run.posterior
     assert abs(float(posterior["intercept"].mean()) - 251.4) < 0.5
     assert abs(float(posterior["slope"].mean()) - 10.47) < 0.1
-    assert run.warnings == []
+    # Subject 332 has one mean reaction of 454 ms, and none other above 347.
+    (warning,) = run.warnings
+    assert "1 of 18 tasks look like nothing the program expects ('332'" in warning
 
 
 @pytest.mark.slow
 def test_radon_against_a_program_in_long_format():
     """No plates, no padding: houses are indexed by county."""
     run = bb.fit("radon", inference="nuts")
-    assert run.warnings == []
+    # Of 85 counties one, with a house far from all others.
+    assert all("tasks look like nothing the program expects" in x for x in run.warnings)
     table = load_program("radon").optional("evidence")().reset_index()
     labels, county = np.unique(table["county"], return_inverse=True)
     uranium = table.groupby("county")["log_uranium"].first().loc[labels].to_numpy()

@@ -14,7 +14,8 @@ from bayes_badger.inner_loop._offline import log_joint_of
 from bayes_badger.inner_loop._plan import Plan, prior_society
 from bayes_badger.inner_loop._points import centres, cloud
 from bayes_badger.inner_loop._policy import Untaught
-from bayes_badger.inner_loop._refit import reborn_as_splits, refitted
+from bayes_badger.inner_loop._reborn import reborn_as_splits
+from bayes_badger.inner_loop._refit import refitted
 from bayes_badger.inner_loop._search import look_around, send_scouts, with_scouts
 from bayes_badger.inner_loop._society import Society, log_densities
 from bayes_badger.program import Data

@@ -5,11 +5,11 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
-from scipy.stats import binom
+from scipy.stats import binom, chi2
 
 import bayes_badger as bb
 from bayes_badger.evidence import from_arrays
-from bayes_badger.unlike import DRAWS, TAIL, unlike
+from bayes_badger.unlike import DRAWS, TAIL, exceeding_zero, unlike
 
 TASKS, STEPS = 500, 6
 # Of the whole file: one chance in a million of a failure that is none.
@@ -43,14 +43,30 @@ def expected(rng):
     return rng.normal(size=(TASKS, 1)) + rng.normal(size=(TASKS, STEPS))
 
 
-def test_tasks_as_expected_are_rarely_named(looked_at):
-    evidence, found = looked_at(expected(np.random.default_rng(0)))
-    for tails in (found.outcomes, found.latents):
-        assert (tails < TAIL).sum() <= binom.isf(FALSE_ALARM, TASKS, TAIL)
+def test_where_all_is_as_expected_few_runs_name_any(looked_at):
+    _, found = looked_at(expected(np.random.default_rng(0)))
+    each, zeros = 5, np.zeros((5, 1))
+    some = from_arrays(bb.lift(levels).signature, {"x": zeros}, zeros, {})
+    named = [len(found.select(run).told(some)) for run in np.arange(TASKS).reshape(-1, each)]
+    assert sum(named) <= binom.isf(FALSE_ALARM, len(named), each * 2 * TAIL)
     # Neither is it blind: tails are spread over the unit interval.
     assert (found.outcomes < 0.2).any()
     assert (found.outcomes > 0.8).any()
-    assert found.told(evidence) == [] or "tasks look like nothing" in found.told(evidence)[0]
+
+
+def test_a_tail_beyond_all_draws_is_extrapolated():
+    """Of a chi-square, whose tail is nearly exponential: in the middle within a factor of three."""
+    rng = np.random.default_rng(0)
+    for tail in (1e-3, 1e-4, 1e-5):
+        x = chi2.rvs(5, size=(DRAWS, 400), random_state=rng) - chi2.isf(tail, 5)
+        found = exceeding_zero(x)
+        assert tail / 1.5 < np.median(found) < 4 * tail
+        assert np.quantile(found, 0.05) > 0.3 * tail
+
+
+def test_draws_that_are_all_alike():
+    np.testing.assert_array_equal(exceeding_zero(np.zeros((DRAWS, 1))), 1.0)
+    np.testing.assert_allclose(exceeding_zero(np.full((DRAWS, 1), -1.0)), 0.0, atol=1e-12)
 
 
 def test_a_task_with_other_noise_is_named(looked_at):
@@ -59,7 +75,7 @@ def test_a_task_with_other_noise_is_named(looked_at):
     evidence, found = looked_at(y)
     assert found.outcomes[7] < TAIL
     assert (
-        "'7': fewer than 1 in 1,000 would have outcomes as unlikely" in found.told(evidence, 9)[0]
+        "'7': fewer than 1 in 50,000 would have outcomes as unlikely" in found.told(evidence, 9)[0]
     )
 
 
@@ -68,7 +84,7 @@ def test_a_task_from_elsewhere_is_named(looked_at):
     y[3] = 8.0 + np.array([1.0, -1.0, 0.5, -0.5, 0.0, 0.0])
     evidence, found = looked_at(y)
     assert found.latents[3] < TAIL
-    assert "'3': fewer than 1 in 1,000 would have latents as far out" in found.told(evidence, 9)[0]
+    assert "'3': fewer than 1 in 50,000 would have latents as far out" in found.told(evidence, 9)[0]
 
 
 def test_a_task_without_rows_is_as_any_other(looked_at):

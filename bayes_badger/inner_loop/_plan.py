@@ -12,7 +12,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, PRNGKeyArray
 
 from bayes_badger.inner_loop._climb import expand
 from bayes_badger.inner_loop._points import centres, cloud
@@ -64,6 +64,14 @@ def make_plan(program: Program, data: Data) -> Plan:
         kept = (relative > STRAIGHT) & (relative > SHARE * relative[0])
         directions = vectors[:, ::-1][:, :MOST][:, kept[:MOST]]
     return Plan(directions, _predictive(program, sloped))
+
+
+def plan_of_example(program: Program, key: PRNGKeyArray) -> Plan:
+    """Of a program alone: its example, with simulated outcomes where it has none."""
+    example = program.example
+    if example.outcome is None:
+        example = example._replace(outcome=program.simulate(key, example).outcome)
+    return make_plan(program, example)
 
 
 def _predictive(program: Program, sloped: bool) -> str:

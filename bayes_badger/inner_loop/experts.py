@@ -27,7 +27,13 @@ from bayes_badger.evidence.compiled import data_of, task_columns_of
 from bayes_badger.inner_loop._chunks import over_chunks
 from bayes_badger.inner_loop._integrated import DrawSettings, constrained, in_chains
 from bayes_badger.inner_loop._offline import Effort, refit_only, take_in
-from bayes_badger.inner_loop._plan import Plan, make_plan, prior_society, rows_to_look_at
+from bayes_badger.inner_loop._plan import (
+    Plan,
+    make_plan,
+    plan_of_example,
+    prior_society,
+    rows_to_look_at,
+)
 from bayes_badger.inner_loop._policy import Policy, Untaught
 from bayes_badger.inner_loop._portions import lengths, portions, stretched
 from bayes_badger.inner_loop._predictive import CLOUD
@@ -178,11 +184,7 @@ class Experts(eqx.Module):
         reason = _unfit(program) or _unfit_for_a_pass(program)
         if reason is not None:
             raise BadgerError(f"{program.name}: experts {reason}")
-        example = program.example
-        if example.outcome is None:
-            drawn = program.simulate(jax.random.key(0), example).outcome
-            example = example._replace(outcome=drawn)
-        plan = make_plan(program, example)
+        plan = plan_of_example(program, jax.random.key(0))
         prior = prior_society(plan, self.settings.experts, program.size, self.policy.width)
         return ExpertState(prior, jnp.zeros((), int), prior, plan.predictive)
 

@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from bayes_badger.evidence import Evidence, from_arrays
 from bayes_badger.inner_loop._chunks import each_task, over_chunks
 from bayes_badger.inner_loop._offline import Effort, climbed_into, log_joint_of
-from bayes_badger.inner_loop._plan import Plan, make_plan, prior_society
+from bayes_badger.inner_loop._plan import Plan, plan_of_example, prior_society
 from bayes_badger.inner_loop._policy import Policy
 from bayes_badger.inner_loop._portions import lengths, stretched
 from bayes_badger.inner_loop._refit import cross_entropies
@@ -124,17 +124,12 @@ class _Work:
         first, self.unflatten = ravel_pytree(weights)
         self.first = np.asarray(first, float)
         self.every = descent.EVERY
-        self.plans = [self._plan(program, i) for i, (program, _) in enumerate(sources)]
+        self.plans = [plan_of_example(program, key) for program, _ in sources]
 
     def policy_at(self, point: Any) -> Policy:
         """The policy with other weights."""
         found: Policy = eqx.combine(self.unflatten(jnp.asarray(point, jnp.float32)), self.rest)
         return found
-
-    def _plan(self, program: Program, i: int) -> Plan:
-        example = program.example
-        drawn = program.simulate(jax.random.fold_in(self.key, i), example).outcome
-        return make_plan(program, example._replace(outcome=drawn))
 
     def start(self) -> State:
         """Before the first step."""

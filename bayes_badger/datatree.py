@@ -6,10 +6,9 @@ coordinate: padding never reaches ArviZ, and what wants a 1-D observation has on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,16 +17,15 @@ from jaxtyping import Array, PRNGKeyArray
 
 from bayes_badger.belief import Draws
 from bayes_badger.evidence import Evidence
-from bayes_badger.evidence.compiled import blocks_of, data_of, task_columns_of
+from bayes_badger.evidence.compiled import task_columns_of
 from bayes_badger.labels import Labels
-from bayes_badger.program import TASK, Data, Program
+from bayes_badger.pointwise import in_chains, log_likelihood_rows, over_draws, predict_rows
+from bayes_badger.program import Program
 
 # Independent draws come as chains too: ArviZ's diagnostics and plots want several.
 PRIOR_CHAINS, PRIOR_DRAWS = 4, 250
 # Above this many values, quantities that have one per row and draw are kept for fewer draws.
 POINTWISE_LIMIT = 40_000_000
-# Values that are computed at once, so that memory stays small beside what is kept.
-AT_ONCE = 4_000_000
 
 
 def build_tree(
@@ -87,132 +85,24 @@ def build_tree(
 
 def draw_prior(program: Program, evidence: Evidence, key: PRNGKeyArray) -> dict[str, np.ndarray]:
     """Lifetimes from the prior, with the tasks of the evidence: `[chain, draw, ...]`."""
-    columns, tasks = task_columns_of(evidence), evidence.n_tasks
-
-    def one(program: Program, key: Array, columns: Any) -> dict[str, Array]:
-        return program.simulate(key, program.without_rows(columns, tasks)).values
-
+    args = task_columns_of(evidence), evidence.n_tasks
     keys = jax.random.split(key, PRIOR_CHAINS * PRIOR_DRAWS)
-    return _over_draws(one, program, keys, (columns,), (PRIOR_CHAINS, PRIOR_DRAWS), tasks)
+    drawn = over_draws(_drawn_prior, program, keys, args, evidence.n_tasks)
+    return {name: in_chains(x, (PRIOR_CHAINS, PRIOR_DRAWS)) for name, x in drawn.items()}
 
 
-def predict_rows(
-    program: Program,
-    evidence: Evidence,
-    values: Mapping[str, Array],
-    key: PRNGKeyArray,
-    history: Evidence | None = None,
-) -> np.ndarray:
-    """An outcome for each row from each draw of the latents: `[chain, draw, row, ...]`.
-
-    Args:
-        program: The lifted program.
-        evidence: The rows; their outcomes, if any, are not looked at.
-        values: Draws of the latents, `[chain, draw, ...]`.
-        key: For the outcomes.
-        history: For a program with state, the rows that came before, of the same tasks: at least
-            one of each. By default nothing came before.
-    """
-
-    def one(program: Program, xs: Any, data: Data, past: Any) -> Array:
-        key, values = xs
-        if past is not None:
-            before, mask = past
-            data = data._replace(state=program.state_after(values, before, mask))
-        return program.simulate(key, data, values).outcome
-
-    return _by_block(one, program, evidence, values, key, history)
-
-
-def log_likelihood_rows(
-    program: Program, evidence: Evidence, values: Mapping[str, Array]
-) -> np.ndarray:
-    """Log likelihood of each row at each draw of the latents, in nats: `[chain, draw, row]`."""
-
-    def one(program: Program, xs: Any, data: Data, _: None) -> Array:
-        return program.log_likelihood_of(xs[1], data)
-
-    return _by_block(one, program, evidence, values, jax.random.key(0))
-
-
-def replicated_rows(
-    program: Program, evidence: Evidence, values: Mapping[str, Any], key: PRNGKeyArray
-) -> np.ndarray:
-    """How much likelier each row is than one drawn anew at the same latents, in nats.
-
-    Returns:
-        Log likelihood of the row less that of its replicate, `[chain, draw, row]`.
-    """
-
-    def one(program: Program, xs: Any, data: Data, _: None) -> Array:
-        key, values = xs
-        drawn = program.simulate(key, data, values).outcome
-        itself, other = (
-            program.log_likelihood_of(values, data._replace(outcome=y))
-            for y in (data.outcome, drawn)
-        )
-        return itself - other
-
-    return _by_block(one, program, evidence, values, key)
-
-
-def _by_block(
-    function: Callable[[Program, Any, Data, Any], Array],
-    program: Program,
-    evidence: Evidence,
-    values: Mapping[str, Array],
-    key: PRNGKeyArray,
-    history: Evidence | None = None,
-) -> np.ndarray:
-    """Applies a function of one draw to each block of tasks; back to the long form of rows."""
-    lead = next(iter(values.values())).shape[:2]
-    blocks, done = blocks_of(evidence), []
-    for i, block in enumerate(blocks):
-        own = {
-            name: x[:, :, block.tasks] if program.latent(name).scope == TASK else x
-            for name, x in values.items()
-        }
-        flat = {name: x.reshape(-1, *x.shape[2:]) for name, x in own.items()}
-        keys = jax.random.split(jax.random.fold_in(key, i), lead[0] * lead[1])
-        past = None
-        if history is not None:
-            before = history.select(block.tasks).padded()
-            past = data_of(before), jnp.asarray(before.mask)
-        args = (data_of(block), past)
-        done.append(_over_draws(function, program, (keys, flat), args, lead, block.mask.size))
-    return evidence.long(blocks, done, axis=2)
-
-
-def _over_draws(
-    function: Callable[..., Any],
-    program: Program,
-    xs: Any,
-    args: tuple[Any, ...],
-    lead: tuple[int, ...],
-    cells: int,
-) -> Any:
-    """Maps a function of one draw over all, some at once, and restores the axes chain and draw."""
-    batch = max(1, min(250, AT_ONCE // max(cells, 1)))
-
-    @eqx.filter_jit
-    def all_draws(program: Program, xs: Any, args: Any) -> Any:
-        return jax.lax.map(lambda x: function(program, x, *args), xs, batch_size=batch)
-
-    done = all_draws(program, xs, args)
-    return jax.tree.map(lambda x: np.asarray(x).reshape(*lead, *x.shape[1:]), done)
+def _drawn_prior(program: Program, key: Array, columns: Any, tasks: int) -> dict[str, Array]:
+    return program.simulate(key, program.without_rows(columns, tasks)).values
 
 
 def _log_prior(
     program: Program, evidence: Evidence, values: Mapping[str, Array]
 ) -> dict[str, np.ndarray]:
-    columns = task_columns_of(evidence)
+    args = task_columns_of(evidence), evidence.n_tasks
     lead = next(iter(values.values())).shape[:2]
     flat = {name: x.reshape(-1, *x.shape[2:]) for name, x in values.items()}
-
-    def one(program: Program, values: Any, columns: Any) -> dict[str, Array]:
-        return program.log_prior_by_site(values, columns, evidence.n_tasks)
-
-    return _over_draws(one, program, flat, (columns,), lead, evidence.n_tasks)
+    found = over_draws(Program.log_prior_by_site, program, flat, args, evidence.n_tasks)
+    return {name: in_chains(x, lead) for name, x in found.items()}
 
 
 def _latents(program: Program, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -136,7 +136,7 @@ def fit(
         }
         folder, before = (None if x is None else Path(x) for x in (out, resume))
         chance = jax.random.fold_in(keys[2], 2)
-        taught = learning.learned(lifted, evidence, chance, outer, asked, folder, before, log)
+        taught = learning.learned(lifted, evidence, chance, outer, asked, folder, before, log, loop)
         lifted = taught.learned.program
     posterior = loop.infer(lifted, evidence, keys[2], log)
     judging = jax.random.fold_in(keys[2], 1)

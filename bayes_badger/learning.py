@@ -15,7 +15,8 @@ from pydantic import ValidationError
 
 from bayes_badger.errors import BadgerError, did_you_mean, listed
 from bayes_badger.evidence import Evidence
-from bayes_badger.inner_loop.protocol import Report
+from bayes_badger.inner_loop.gradient import Gradient
+from bayes_badger.inner_loop.protocol import InnerLoop, Report
 from bayes_badger.outer_loop import Learned, Settings, checkpoint, learn, why_not
 from bayes_badger.program import Program
 from bayes_badger.program.parameters import as_table
@@ -62,6 +63,7 @@ def learned(
     out: Path | None,
     resume: Path | None,
     report: Report,
+    inner: InnerLoop | None = None,
 ) -> Outcome:
     """Learns, with checkpoints where there is a folder for them.
 
@@ -74,16 +76,21 @@ def learned(
         out: Where runs are kept; checkpoints stand beside them.
         resume: A folder of checkpoints to go on from.
         report: Is told how far it has come.
+        inner: The inner loop that will infer; `gradient` is learned for as it is.
 
     Raises:
         BadgerError: Where nothing can be learned, or the folder is of another fit.
     """
-    reason = why_not(program, evidence)
+    steps = inner if isinstance(inner, Gradient) else None
+    reason = why_not(program, evidence, steps)
     if reason is not None:
         raise BadgerError(
             f"{program.name} {reason}; --outer-steps 0 keeps its parameters where they start"
         )
-    asked = json.loads(json.dumps({**asked, "outer": settings.model_dump()}, default=str))
+    how = {"outer": settings.model_dump()}
+    if steps is not None:
+        how["gradient"] = steps.settings.model_dump()
+    asked = json.loads(json.dumps({**asked, **how}, default=str))
     folder = resume
     if folder is not None:
         _check(folder, asked)
@@ -95,7 +102,7 @@ def learned(
             (folder / ASKED).write_text(json.dumps(asked, indent=1))
         except OSError as error:
             raise BadgerError(f"no checkpoint in {folder}: {error.strerror or error}") from error
-    found = learn(program, evidence, key, settings, report, folder)
+    found = learn(program, evidence, key, settings, report, folder, inner=steps)
     return Outcome(_told(found), folder)
 
 

@@ -15,7 +15,6 @@ import xarray as xr
 from jaxtyping import Array, PRNGKeyArray
 
 from bayes_badger import shelves
-from bayes_badger.datatree import predict_rows
 from bayes_badger.errors import BadgerError, listed
 from bayes_badger.evidence import Evidence, split_queries
 from bayes_badger.evidence.compiled import task_columns_of
@@ -25,6 +24,7 @@ from bayes_badger.inner_loop import registry
 from bayes_badger.inner_loop.protocol import InnerLoop, Report, silent
 from bayes_badger.labels import Labels, safe_name
 from bayes_badger.outcomes import check_outcome, typed_outcome
+from bayes_badger.pointwise import predict_rows
 from bayes_badger.program import LIFETIME, TASK, Program, lift
 from bayes_badger.program.parameters import from_table
 from bayes_badger.runs import Run

@@ -19,9 +19,9 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 from scipy.stats import chi2
 
-from bayes_badger.datatree import replicated_rows
 from bayes_badger.evidence import Evidence
 from bayes_badger.evidence.compiled import task_columns_of
+from bayes_badger.pointwise import replicated_rows
 from bayes_badger.program import Program
 
 # Below this tail probability a task is named; and below this one divided by the number of tasks.

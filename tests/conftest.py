@@ -49,5 +49,5 @@ def radon():
     """A ragged run with columns of tasks, short, and by NUTS: it has chains and divergences."""
     import bayes_badger as bb
 
-    few = {"inference.draws": 250, "inference.warmup": 300}
+    few = {"inference.draws": 250, "inference.warmup": 300, "inference.max_tree_depth": 8}
     return bb.fit("radon", inference="nuts", settings=few)

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from benchmarks import few_shot
-from benchmarks.few_shot import cauchy, gp, scores
+from benchmarks.few_shot import cauchy, scores
 from benchmarks.few_shot.programs import lifted
 
 RNG = np.random.default_rng(0)
@@ -62,7 +62,7 @@ def test_eigenfunctions_make_the_kernel():
 def test_a_known_kernel_is_conditioned_on_as_by_hand():
     x, y, seen = RNG.uniform(-2, 2, 9), RNG.normal(size=9), 6
     kernel = np.exp(-0.5 * ((x[:, None] - x) / 0.3) ** 2) + 0.1 * np.eye(9)
-    found = gp.predicted(kernel[None], np.zeros((1, 9)), y, seen, weigh=True)
+    found = scores.conditioned(kernel[None], np.zeros((1, 9)), y, seen, weigh=True)
     whole = stats.multivariate_normal(np.zeros(9), kernel).logpdf(y)
     part = stats.multivariate_normal(np.zeros(6), kernel[:6, :6]).logpdf(y[:6])
     assert found.joint == pytest.approx((whole - part) / 3)
@@ -74,7 +74,7 @@ def test_a_closed_form_predicts_as_conditioning_does():
     for i, found in enumerate(cauchy.by_exact(program, x, y)):
         location, slopes, noise = scores.lines(program, "weights", {}, x[i])
         kernel = slopes @ np.swapaxes(slopes, 1, 2) + noise[..., None] ** 2 * np.eye(x.shape[1])
-        expected = gp.predicted(kernel, location, y[i], cauchy.CONTEXT, weigh=False)
+        expected = scores.conditioned(kernel, location, y[i], cauchy.CONTEXT, weigh=False)
         np.testing.assert_allclose(found, expected, rtol=1e-3)
 
 

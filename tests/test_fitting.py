@@ -17,7 +17,12 @@ from bayes_badger.errors import BadgerError
 from bayes_badger.program import Data, lift
 from bayes_badger.shelves import find
 
-FEW = {"inference.draws": 100, "inference.warmup": 150, "inference.chains": 2}
+FEW = {
+    "inference.draws": 100,
+    "inference.warmup": 150,
+    "inference.chains": 2,
+    "inference.max_tree_depth": 7,
+}
 
 
 def quick(program, data, **more):
@@ -35,11 +40,11 @@ def ragged(chance, tasks, low, high):
     return np.repeat(np.arange(tasks), lengths)
 
 
-def test_counts_from_a_csv_of_1000_ragged_tasks(tmp_path):
+def test_counts_from_a_csv_of_200_ragged_tasks(tmp_path):
     """A user's own file: a program and a table, rows in no order."""
     chance = np.random.default_rng(0)
-    task = ragged(chance, 1000, 1, 12)
-    level, slope = chance.normal(size=1000), 0.5 * chance.normal(size=1000)
+    task = ragged(chance, 200, 1, 12)
+    level, slope = chance.normal(size=200), 0.5 * chance.normal(size=200)
     exposure = chance.normal(size=len(task))
     events = chance.poisson(np.exp(level[task] + slope[task] * exposure))
     table = pd.DataFrame({"patient": task, "exposure": exposure, "events": events})
@@ -61,13 +66,13 @@ def test_counts_from_a_csv_of_1000_ragged_tasks(tmp_path):
     (tmp_path / "visits.py").write_text(textwrap.dedent(source))
     run = quick(tmp_path / "visits.py", tmp_path / "visits.csv", task="patient")
     posterior = run.posterior
-    assert posterior.sizes["patient"] == 1000
+    assert posterior.sizes["patient"] == 200
     assert near(posterior["spread"].mean(), 0.5, posterior["spread"].std())
     order = posterior["patient"].values
     found = posterior["level"].mean(("chain", "draw")).values
     z = (found - level[order]) / posterior["level"].std(("chain", "draw")).values
-    assert abs(z.mean()) < 5 / np.sqrt(1000)
-    assert abs(z.std() - 1) < 0.15
+    assert abs(z.mean()) < 5 / np.sqrt(200)
+    assert abs(z.std() - 1) < 0.3
     assert run.observed_data.sizes["obs_id"] == len(task)
 
 
@@ -244,7 +249,7 @@ def test_a_run_is_stored_and_read_back(tmp_path):
         assert group.to_dataset().equals(again.tree[name].to_dataset()), name
     assert again.program is None
     lines = (run.path / "metrics.jsonl").read_text().splitlines()
-    assert json.loads(lines[-1])["stage"] == "building the DataTree"
+    assert json.loads(lines[-1])["stage"] == "looking for tasks that are unlike"
 
 
 def test_the_same_seed_gives_the_same_draws():

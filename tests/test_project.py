@@ -27,7 +27,7 @@ ROOMS = [
     ["trust"],
     ["outer_loop"],
     ["shelves"],
-    ["recipe", "labels"],
+    ["recipe", "labels", "pointwise"],
     ["datatree", "runs"],
     ["outcomes", "learning", "unlike"],
     ["fitting"],

@@ -30,7 +30,7 @@ def test_no_kill_leaves_half_a_run(tmp_path):
     here = os.path.dirname(__file__)
     command = [sys.executable, "-c", WRITER, here, str(tmp_path)]
     seen, states = set(), []
-    for _ in range(20):
+    for _ in range(12):
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
             assert writer.stdout.readline() == "ready\n"
             time.sleep(delays.uniform(0.0, 0.6))
@@ -55,6 +55,6 @@ def test_no_kill_leaves_half_a_run(tmp_path):
                     read_run(entry.path)
         assert set(tmp_path.iterdir()) == seen, "every leftover is listed as what it is"
     # The kills did hit: most of them in the middle of a run, and some runs were whole.
-    assert states.count("unfinished") >= 10
-    assert states.count("complete") >= 10
+    assert states.count("unfinished") >= 5
+    assert states.count("complete") >= 5
     assert "damaged" not in states

@@ -1,4 +1,7 @@
-"""Work on many tasks in chunks of one shape: compiled once, told as it goes, on all cores."""
+"""Work on many tasks in chunks of one shape: compiled once, told as it goes, on all cores.
+
+Where there are several devices, each takes its share of every chunk.
+"""
 
 from __future__ import annotations
 
@@ -16,17 +19,32 @@ from bayes_badger.inner_loop._portions import padded
 from bayes_badger.inner_loop.protocol import Report
 from bayes_badger.program import Data
 
-# Tasks of one dispatch; more of them would show less progress.
+# Tasks of one dispatch, for each device; more of them would show less progress.
 CHUNK = 32
+AXIS = "task"
 
 Work = Callable[[np.ndarray, Data, np.ndarray], Any]
 
 
 def each_task[Out](function: Callable[[Any], Out], xs: Any) -> Out:
-    """Compiled work on the tasks of a chunk: one after another on a CPU, elsewhere all at once."""
-    if jax.default_backend() == "cpu":
-        return jax.lax.map(function, xs)
-    return jax.vmap(function)(xs)
+    """Compiled work on the tasks of a chunk: one after another on a CPU, elsewhere all at once.
+
+    Every device takes as many tasks as any other.
+    """
+
+    def some(xs: Any) -> Out:
+        if jax.default_backend() == "cpu":
+            return jax.lax.map(function, xs)
+        return jax.vmap(function)(xs)
+
+    devices, tasks = jax.local_devices(), len(jax.tree.leaves(xs)[0])
+    if len(devices) == 1 or tasks % len(devices):
+        return some(xs)
+    mesh = jax.sharding.Mesh(np.array(devices), (AXIS,))
+    spread = jax.sharding.PartitionSpec(AXIS)
+    shared = jax.shard_map(some, mesh=mesh, in_specs=(spread,), out_specs=spread, check_vma=False)
+    found: Out = shared(xs)
+    return found
 
 
 def over_chunks(evidence: Evidence, work: Work, report: Report, stage: str) -> Any:
@@ -39,8 +57,9 @@ def over_chunks(evidence: Evidence, work: Work, report: Report, stage: str) -> A
         report: Is told how many are done.
         stage: What it is told that is done.
     """
-    order = np.argsort(evidence.lengths, kind="stable")
-    size = min(CHUNK, 1 << int(np.ceil(np.log2(max(len(order), 1)))))
+    order, devices = np.argsort(evidence.lengths, kind="stable"), len(jax.local_devices())
+    each = -(-len(order) // devices)
+    size = devices * min(CHUNK, 1 << int(np.ceil(np.log2(max(each, 1)))))
     chunks = [order[i : i + size] for i in range(0, len(order), size)]
 
     def one(tasks: np.ndarray) -> Any:

@@ -23,9 +23,10 @@ from pydantic import Field
 from bayes_badger.belief import Draws, Mixture, Posterior
 from bayes_badger.errors import BadgerError, listed
 from bayes_badger.evidence import Evidence
-from bayes_badger.evidence.compiled import data_of, task_columns_of
+from bayes_badger.evidence.compiled import data_of
+from bayes_badger.inner_loop._alone import drawn, unfit_alone, why_not_alone
 from bayes_badger.inner_loop._chunks import over_chunks
-from bayes_badger.inner_loop._integrated import DrawSettings, constrained, in_chains
+from bayes_badger.inner_loop._integrated import DrawSettings
 from bayes_badger.inner_loop._offline import Effort, refit_only, take_in
 from bayes_badger.inner_loop._plan import (
     Plan,
@@ -38,11 +39,10 @@ from bayes_badger.inner_loop._policy import Policy, Untaught
 from bayes_badger.inner_loop._portions import lengths, portions, stretched
 from bayes_badger.inner_loop._predictive import CLOUD
 from bayes_badger.inner_loop._society import Society, alive, all_alike, as_mixture
-from bayes_badger.inner_loop._split import unfit
 from bayes_badger.inner_loop._stream import assimilate, through
 from bayes_badger.inner_loop._taught import load
 from bayes_badger.inner_loop.protocol import Report, StepInfo, silent
-from bayes_badger.program import LIFETIME, WHITENED, Data, Program, Step
+from bayes_badger.program import LIFETIME, Data, Program, Step
 
 # The policy that is shipped, bred by `benchmarks/policy.py`.
 UNIVERSAL = Path(__file__).with_name("universal.safetensors")
@@ -103,12 +103,9 @@ class Experts(eqx.Module):
 
     def why_not(self, program: Program, evidence: Evidence) -> str | None:
         """Why it does not apply; None where it does."""
-        reason = unfit(program, evidence) or _unfit(program)
+        reason = why_not_alone(program, evidence)
         if reason is None and not self.settings.sweeps:
             reason = _unfit_for_a_pass(program)
-        if reason is None and program.lifetime_size and evidence.n_tasks > 1:
-            names = listed(latent.name for latent in program.select(LIFETIME))
-            reason = f"cannot yet carry what tasks share ({names}) from one to the next"
         return reason
 
     def infer(
@@ -181,7 +178,7 @@ class Experts(eqx.Module):
         Raises:
             BadgerError: Where the program cannot be followed.
         """
-        reason = _unfit(program) or _unfit_for_a_pass(program)
+        reason = unfit_alone(program) or _unfit_for_a_pass(program)
         if reason is not None:
             raise BadgerError(f"{program.name}: experts {reason}")
         plan = plan_of_example(program, jax.random.key(0))
@@ -338,50 +335,10 @@ def _range(counts: np.ndarray) -> str:
     return str(low) if low == high else f"{middle} ({low} to {high})"
 
 
-def _unfit(program: Program) -> str | None:
-    if program.discrete:
-        names = listed(latent.name for latent in program.discrete)
-        return f"cannot yet hold discrete latents ({names})"
-    if program.signature.stateful:
-        return "cannot yet follow a program with a state"
-    other = [latent.name for latent in program.latents if latent.kind != WHITENED]
-    if other:
-        return f"needs prior-normal coordinates, and {listed(other)} has none"
-    return None
-
-
 def _unfit_for_a_pass(program: Program) -> str | None:
     if program.factors:
         return f"cannot take in factors ({listed(program.factors)}) row by row: sweep instead"
     return None
-
-
-def drawn(
-    program: Program,
-    evidence: Evidence,
-    mixture: Mixture,
-    key: PRNGKeyArray,
-    shape: tuple[int, int],
-) -> dict[str, np.ndarray]:
-    """Independent draws of all tasks' latents in the user's own space, `[chain, draw, ...]`."""
-    keys = jax.random.split(key, evidence.n_tasks)
-    u = _sampled(mixture, keys, shape[0] * shape[1])
-    return in_user_space(program, evidence, np.asarray(u), shape)
-
-
-@eqx.filter_jit
-def _sampled(mixture: Mixture, keys: Key[Array, " task"], n: int) -> Array:
-    return eqx.filter_vmap(lambda one, key: one.sample(key, (n,))[0])(mixture, keys)
-
-
-def in_user_space(
-    program: Program, evidence: Evidence, u: np.ndarray, shape: tuple[int, int]
-) -> dict[str, np.ndarray]:
-    """Draws of the flat vectors, `[task, draw, u]`, as latents and deterministics."""
-    k = program.lifetime_size
-    lifetimes, tasks = u[0, :, :k], np.swapaxes(u[:, :, k:], 0, 1)
-    values = constrained(program, lifetimes, tasks, task_columns_of(evidence), {})
-    return {name: in_chains(x, shape) for name, x in values.items()}
 
 
 def make(settings: Settings) -> Experts:

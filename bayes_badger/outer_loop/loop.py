@@ -5,6 +5,9 @@
 Few parameters are learned by `scoring`, which knows when it is done; many, as of a network, by
 `descent`: two modules with the same functions. Step t uses nothing but the key, t and the state,
 so that what is resumed ends bit for bit like what was not interrupted.
+
+For the inner loop `gradient`, which has no log evidence, it maximises what is predicted after its
+steps.
 """
 
 from __future__ import annotations
@@ -22,8 +25,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from bayes_badger.errors import BadgerError, listed
 from bayes_badger.evidence import Evidence
 from bayes_badger.inner_loop import experts
+from bayes_badger.inner_loop.gradient import Gradient
 from bayes_badger.inner_loop.protocol import Report, silent
-from bayes_badger.outer_loop import descent, scoring
+from bayes_badger.outer_loop import after_steps, descent, scoring
 from bayes_badger.outer_loop.drive import drive
 from bayes_badger.outer_loop.objective import log_evidence_and_slopes
 from bayes_badger.outer_loop.penalty import penalty
@@ -106,14 +110,16 @@ class Learned(NamedTuple):
     finished: bool
 
 
-def why_not(program: Program, evidence: Evidence) -> str | None:
-    """Why nothing can be learned; None where it can."""
+def why_not(program: Program, evidence: Evidence, inner: Gradient | None = None) -> str | None:
+    """Why nothing can be learned; None where it can. Arguments as of `learn`."""
     if not program.parameters:
         return "has no parameters to learn: numpyro.param, or a module"
     if not evidence.n_rows:
         return "has nothing to learn from: the evidence has no rows"
-    reason = experts.make(experts.Settings()).why_not(program, evidence)
-    return None if reason is None else f"cannot be learned with experts, which {reason}"
+    loop = inner or experts.make(experts.Settings())
+    reason = loop.why_not(program, evidence)
+    name = "experts" if inner is None else "gradient steps"
+    return None if reason is None else f"cannot be learned with {name}, which {reason}"
 
 
 def learn(
@@ -124,6 +130,7 @@ def learn(
     report: Report = silent,
     folder: Path | None = None,
     seconds: float = 30.0,
+    inner: Gradient | None = None,
 ) -> Learned:
     """Learns a program's parameters from tasks.
 
@@ -135,15 +142,16 @@ def learn(
         report: Is told how far it has come. A KeyboardInterrupt ends it with what was learned.
         folder: Where checkpoints are written, and where it goes on from if there are any.
         seconds: Between checkpoints.
+        inner: The inner loop that is learned for, where it is `gradient`; else by experts.
 
     Raises:
         BadgerError: Where nothing can be learned, or no step gives a finite number.
     """
     settings = settings or Settings()
-    reason = why_not(program, evidence)
+    reason = why_not(program, evidence, inner)
     if reason is not None:
         raise BadgerError(f"{program.name} {reason}")
-    work = _Work(program, evidence, key, settings)
+    work = _Work(program, evidence, key, settings, inner)
     state, done, curve, finished = drive(work, settings.steps, report, folder, seconds)
     learned = bound(program, work.unflatten(work.chosen(state)))
     doubts = work.doubts(state, curve) if finished else ("the outer loop was interrupted",)
@@ -154,17 +162,24 @@ class _Work:
     """What stays the same while it learns."""
 
     def __init__(
-        self, program: Program, evidence: Evidence, key: Key[Any, ""], settings: Settings
+        self,
+        program: Program,
+        evidence: Evidence,
+        key: Key[Any, ""],
+        settings: Settings,
+        inner: Gradient | None,
     ) -> None:
         self.program, self.evidence, self.key, self.settings = program, evidence, key, settings
-        self.loop = experts.make(
+        self.loop: Any = inner or experts.make(
             experts.Settings(
                 experts=settings.experts, refits=settings.refits, points=settings.points
             )
         )
+        self.objective: Any = after_steps.scores_and_slopes if inner else log_evidence_and_slopes
         flat, self.unflatten = ravel_pytree(free(program))
         self.first = np.asarray(flat, float)
-        self.few = len(self.first) <= settings.scoring
+        # Scoring counts on the information of a likelihood.
+        self.few = len(self.first) <= settings.scoring and inner is None
         self.way: Any = scoring if self.few else descent
         order = self._chance(0).permutation(np.flatnonzero(evidence.lengths))
         scarce = evidence.n_rows < OBSERVATIONS_PER_ENTRY * len(self.first)
@@ -191,7 +206,10 @@ class _Work:
     ) -> tuple[np.ndarray, np.ndarray]:
         parameters = self.unflatten(jnp.asarray(point, jnp.float32))
         some = self.evidence.select(tasks)
-        return log_evidence_and_slopes(self.program, parameters, some, self.loop, key, slopes)
+        found: tuple[np.ndarray, np.ndarray] = self.objective(
+            self.program, parameters, some, self.loop, key, slopes
+        )
+        return found
 
     def step(self, state: State, done: int) -> State:
         """One step, on some tasks."""

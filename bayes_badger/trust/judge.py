@@ -20,10 +20,11 @@ from bayes_badger.belief import Draws, Mixture, Posterior
 from bayes_badger.evidence import Evidence
 from bayes_badger.evidence.compiled import task_columns_of
 from bayes_badger.inner_loop import nuts
+from bayes_badger.inner_loop._alone import in_user_space
 from bayes_badger.inner_loop._chunks import over_chunks
 from bayes_badger.inner_loop._portions import lengths, stretched
 from bayes_badger.inner_loop._society import Society
-from bayes_badger.inner_loop.experts import Experts, Settings, in_user_space
+from bayes_badger.inner_loop.experts import Experts, Settings
 from bayes_badger.inner_loop.protocol import Report, silent
 from bayes_badger.program import Data, Program
 from bayes_badger.trust.verdicts import OFF, REFINE, Verdicts, told

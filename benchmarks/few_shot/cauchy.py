@@ -2,7 +2,8 @@
 
 The outer loop learns `cauchy` from 20 tasks of 20 points; then each of 200 new tasks is inferred
 from 20 points by `exact`, and 200 others of its points are predicted. `known` is the Gaussian
-process that the tasks are drawn from, on the same tasks: the best that can be done.
+process that the tasks are drawn from, on the same tasks: the best that can be done. The others are
+`baselines`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from bayes_badger.evidence import from_arrays
 from bayes_badger.inner_loop import exact
 from bayes_badger.outer_loop import Settings, learn
 from bayes_badger.program import Program
-from benchmarks.few_shot import scores
+from benchmarks.few_shot import baselines, scores
 from benchmarks.few_shot.programs import lifted
 
 TASKS, STEPS, NEW, CONTEXT, TARGETS = 20, 20, 200, 20, 200
@@ -23,7 +24,7 @@ SCALE, LENGTH, NOISE = 0.2, 0.5**0.5, 0.05
 
 
 def world(seed: int) -> list[dict[str, object]]:
-    """The true process and the program that is learned, on the same tasks."""
+    """The true process, the program that is learned and the baselines, on the same tasks."""
     rng = np.random.default_rng(seed)
     x, y = tasks_of(rng, TASKS, STEPS)
     new = tasks_of(rng, NEW, CONTEXT + TARGETS)
@@ -31,10 +32,12 @@ def world(seed: int) -> list[dict[str, object]]:
     evidence = from_arrays(program.signature, {"x": x}, y, {})
     learned = learn(program, evidence, jax.random.key(seed), Settings()).program
     known = [_known(*task) for task in zip(*new, strict=True)]
-    return [
+    told: list[dict[str, object]] = [
         {"prior": "known", **scores.mean_of(known)},
         {"prior": "learned", **scores.mean_of(by_exact(learned, *new))},
     ]
+    tasks = [(*task, CONTEXT) for task in zip(*new, strict=True)]
+    return told + baselines.rows(x, y, tasks, learned, seed)
 
 
 def tasks_of(rng: np.random.Generator, tasks: int, steps: int) -> tuple[np.ndarray, np.ndarray]:

@@ -4,7 +4,8 @@ Length U(.1, .6), scale U(.1, 1), noise .02, x U(-2, 2); 3 to 46 points are seen
 in all at most, are predicted, both drawn anew for each task. A world is 16 tasks. `known` is the
 true kernel, integrated over 64 x 64 midpoints of length and scale, the best that can be done;
 `program` the kernel that the sines of `gp` make, integrated likewise. The inner loop `grid` infers
-`gp` too, but takes too long for a benchmark.
+`gp` too, but takes too long for a benchmark. The others are `baselines`: two learn from 500 tasks
+of 50 points, the set network from the program itself.
 """
 
 from __future__ import annotations
@@ -12,33 +13,41 @@ from __future__ import annotations
 import numpy as np
 
 from bayes_badger.program import Program
-from benchmarks.few_shot import scores
+from benchmarks.few_shot import baselines, scores
 from benchmarks.few_shot.programs import lifted
 
-TASKS, NOISE, NODES = 16, 0.02, 64
+TASKS, LEARNED, NOISE, NODES = 16, 500, 0.02, 64
 LEAST, MOST, POINTS = 3, 47, 50
 LENGTHS, SCALES = (0.1, 0.6), (0.1, 1.0)
 
 
 def world(seed: int) -> list[dict[str, object]]:
-    """The true kernel and the program's, on the same tasks."""
+    """The true kernel, the program's, and the baselines, on the same tasks."""
     rng = np.random.default_rng(seed)
     tasks = [_task(rng) for _ in range(TASKS)]
     program = lifted("gp")
-    return [
+    told: list[dict[str, object]] = [
         {"prior": "known", **scores.mean_of([_exact(*task) for task in tasks])},
         {"prior": "program", **scores.mean_of([_by_program(program, *task) for task in tasks])},
     ]
+    whole = [_curve(rng, POINTS) for _ in range(LEARNED)]
+    x, y = (np.stack(each) for each in zip(*whole, strict=True))
+    return told + baselines.rows(x, y, tasks, program, seed)
 
 
 def _task(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, int]:
     """Places, outcomes, and how many of them are seen."""
     seen = int(rng.integers(LEAST, MOST))
     points = seen + int(rng.integers(LEAST, POINTS - seen))
+    return *_curve(rng, points), seen
+
+
+def _curve(rng: np.random.Generator, points: int) -> tuple[np.ndarray, np.ndarray]:
+    """Places and outcomes."""
     x = rng.uniform(-2, 2, points)
     length, scale = rng.uniform(*LENGTHS), rng.uniform(*SCALES)
     kernel = scale**2 * _alike(x, length) + NOISE**2 * np.eye(points)
-    return x, np.linalg.cholesky(kernel) @ rng.normal(size=points), seen
+    return x, np.linalg.cholesky(kernel) @ rng.normal(size=points)
 
 
 def _alike(x: np.ndarray, length: np.ndarray | float) -> np.ndarray:
@@ -56,7 +65,7 @@ def _exact(x: np.ndarray, y: np.ndarray, seen: int) -> scores.Score:
     """Over midpoints of length and scale, each weighed by its evidence."""
     length, scale = (each[:, None, None] for each in _midpoints())
     kernels = scale**2 * _alike(x, length) + NOISE**2 * np.eye(len(x))
-    return predicted(kernels, np.zeros(kernels.shape[:2]), y, seen, weigh=True)
+    return scores.conditioned(kernels, np.zeros(kernels.shape[:2]), y, seen, weigh=True)
 
 
 def _by_program(program: Program, x: np.ndarray, y: np.ndarray, seen: int) -> scores.Score:
@@ -67,30 +76,4 @@ def _by_program(program: Program, x: np.ndarray, y: np.ndarray, seen: int) -> sc
     means, slopes, noise = scores.lines(program, "weights", drawn, np.resize(x, POINTS))
     means, slopes, noise = (each[:, : len(x)] for each in (means, slopes, noise))
     kernels = slopes @ np.swapaxes(slopes, 1, 2) + noise[..., None] ** 2 * np.eye(len(x))
-    return predicted(kernels, means, y, seen, weigh=True)
-
-
-def predicted(
-    kernels: np.ndarray, means: np.ndarray, y: np.ndarray, seen: int, *, weigh: bool
-) -> scores.Score:
-    """What a mixture of Gaussians says of the rest, given what is seen.
-
-    Args:
-        kernels: Covariances of all outcomes, `[k, point, point]`.
-        means: `[k, point]`.
-        y: `[point]`.
-        seen: So many are seen.
-        weigh: Whether the weights are those of the prior, not yet of the posterior.
-    """
-    inside, across = kernels[:, :seen, :seen], kernels[:, seen:, :seen]
-    root = np.linalg.cholesky(inside)
-    away = np.linalg.solve(root, (y - means)[:, :seen, None])
-    half = np.linalg.solve(root, np.swapaxes(across, 1, 2))
-    log_weights = np.zeros(len(kernels))
-    if weigh:
-        log_weights = -0.5 * (away**2).sum((1, 2))
-        log_weights -= np.log(np.diagonal(root, axis1=1, axis2=2)).sum(1)
-    log_weights -= np.logaddexp.reduce(log_weights)
-    mean = means[:, seen:] + (np.swapaxes(half, 1, 2) @ away)[..., 0]
-    covariance = kernels[:, seen:, seen:] - np.swapaxes(half, 1, 2) @ half
-    return scores.of_gaussians(log_weights, mean, covariance, y[seen:])
+    return scores.conditioned(kernels, means, y, seen, weigh=True)

@@ -1,4 +1,4 @@
-"""How well the outcomes of one task were predicted, three ways to have a predictive.
+"""How well the outcomes of one task were predicted, for each way to have a predictive.
 
 Each function returns the mean squared error of the predictive mean, the mean log density of an
 outcome by itself (marginal), and of all together per outcome (joint), in nats.
@@ -53,6 +53,32 @@ def of_gaussians(
     square = ((y - np.exp(log_weights) @ means) ** 2).mean()
     marginal = np.logaddexp.reduce(log_weights[:, None] + each, axis=0).mean()
     return Score(square, marginal, np.logaddexp.reduce(log_weights + whole) / len(y))
+
+
+def conditioned(
+    kernels: np.ndarray, means: np.ndarray, y: np.ndarray, seen: int, *, weigh: bool
+) -> Score:
+    """What a mixture of Gaussians says of the rest, given what is seen.
+
+    Args:
+        kernels: Covariances of all outcomes, `[k, point, point]`.
+        means: `[k, point]`.
+        y: `[point]`.
+        seen: So many are seen.
+        weigh: Whether the weights are those of the prior, not yet of the posterior.
+    """
+    inside, across = kernels[:, :seen, :seen], kernels[:, seen:, :seen]
+    root = np.linalg.cholesky(inside)
+    away = np.linalg.solve(root, (y - means)[:, :seen, None])
+    half = np.linalg.solve(root, np.swapaxes(across, 1, 2))
+    log_weights = np.zeros(len(kernels))
+    if weigh:
+        log_weights = -0.5 * (away**2).sum((1, 2))
+        log_weights -= np.log(np.diagonal(root, axis1=1, axis2=2)).sum(1)
+    log_weights -= np.logaddexp.reduce(log_weights)
+    mean = means[:, seen:] + (np.swapaxes(half, 1, 2) @ away)[..., 0]
+    covariance = kernels[:, seen:, seen:] - np.swapaxes(half, 1, 2) @ half
+    return of_gaussians(log_weights, mean, covariance, y[seen:])
 
 
 def of_draws(program: Program, values: Mapping[str, np.ndarray], x: object, y: np.ndarray) -> Score:

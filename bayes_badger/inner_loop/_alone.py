@@ -1,0 +1,66 @@
+"""What inner loops share that take tasks by themselves: whom they refuse, and draws in the end."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import numpy as np
+from jaxtyping import Array, Key, PRNGKeyArray
+
+from bayes_badger.belief import Mixture
+from bayes_badger.errors import listed
+from bayes_badger.evidence import Evidence
+from bayes_badger.evidence.compiled import task_columns_of
+from bayes_badger.inner_loop._integrated import constrained, in_chains
+from bayes_badger.inner_loop._split import unfit
+from bayes_badger.program import LIFETIME, WHITENED, Program
+
+
+def why_not_alone(program: Program, evidence: Evidence) -> str | None:
+    """Why tasks cannot be taken by themselves; None where they can."""
+    reason = unfit(program, evidence) or unfit_alone(program)
+    if reason is None and program.lifetime_size and evidence.n_tasks > 1:
+        names = listed(latent.name for latent in program.select(LIFETIME))
+        reason = f"cannot yet carry what tasks share ({names}) from one to the next"
+    return reason
+
+
+def unfit_alone(program: Program) -> str | None:
+    """Why no belief about one task's flat vector can be had; None where it can."""
+    if program.discrete:
+        names = listed(latent.name for latent in program.discrete)
+        return f"cannot yet hold discrete latents ({names})"
+    if program.signature.stateful:
+        return "cannot yet follow a program with a state"
+    other = [latent.name for latent in program.latents if latent.kind != WHITENED]
+    if other:
+        return f"needs prior-normal coordinates, and {listed(other)} has none"
+    return None
+
+
+def drawn(
+    program: Program,
+    evidence: Evidence,
+    mixture: Mixture,
+    key: PRNGKeyArray,
+    shape: tuple[int, int],
+) -> dict[str, np.ndarray]:
+    """Independent draws of all tasks' latents in the user's own space, `[chain, draw, ...]`."""
+    keys = jax.random.split(key, evidence.n_tasks)
+    u = _sampled(mixture, keys, shape[0] * shape[1])
+    return in_user_space(program, evidence, np.asarray(u), shape)
+
+
+@eqx.filter_jit
+def _sampled(mixture: Mixture, keys: Key[Array, " task"], n: int) -> Array:
+    return eqx.filter_vmap(lambda one, key: one.sample(key, (n,))[0])(mixture, keys)
+
+
+def in_user_space(
+    program: Program, evidence: Evidence, u: np.ndarray, shape: tuple[int, int]
+) -> dict[str, np.ndarray]:
+    """Draws of the flat vectors, `[task, draw, u]`, as latents and deterministics."""
+    k = program.lifetime_size
+    lifetimes, tasks = u[0, :, :k], np.swapaxes(u[:, :, k:], 0, 1)
+    values = constrained(program, lifetimes, tasks, task_columns_of(evidence), {})
+    return {name: in_chains(x, shape) for name, x in values.items()}

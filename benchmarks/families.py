@@ -78,11 +78,11 @@ FAMILIES: Mapping[str, tuple[int, Curve]] = {
 }
 
 
-def sources() -> list[Source]:
-    """All of them."""
+def sources(*names: str) -> list[Source]:
+    """Those of some names, or all of them."""
     return [
-        Source(bb.lift(_model(*family), inputs=_inputs, name=n), _inputs)
-        for n, family in FAMILIES.items()
+        Source(bb.lift(_model(*FAMILIES[name]), inputs=_inputs, name=name), _inputs)
+        for name in names or FAMILIES
     ]
 
 

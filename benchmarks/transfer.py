@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 from jax import Array
 
+from bayes_badger.evidence import Evidence
 from bayes_badger.inner_loop._chunks import each_task, over_chunks
 from bayes_badger.inner_loop._offline import log_joint_of
 from bayes_badger.inner_loop._portions import lengths, stretched
@@ -59,15 +60,7 @@ def _row(name: str, steps: int) -> dict[str, object]:
             if turn:
                 seconds[recipe].append(time.monotonic() - started)
     without, given = found["experts_refined"], found["experts"]
-    keys = jax.random.split(jax.random.key(1), evidence.n_tasks)
-
-    def work(tasks: np.ndarray, data: Data, mask: np.ndarray) -> np.ndarray:
-        data, seen = stretched(data, mask, lengths(int(mask.sum(1).max(initial=1)))[-1])
-        some = jnp.asarray(tasks)
-        both = (jax.tree.map(lambda x: x[some], x) for x in (without, given))
-        return np.asarray(_divergences(program, *both, data, seen, keys[some]), float)
-
-    plain, taught = over_chunks(evidence, work, silent, "weighing").T
+    plain, taught = divergences(program, evidence, without, given)
     better = plain - taught
     times = {recipe: 1e3 * np.median(x) / evidence.n_tasks for recipe, x in seconds.items()}
     return {
@@ -82,6 +75,22 @@ def _row(name: str, steps: int) -> dict[str, object]:
         "ms without": times["experts_refined"],
         "ms with": times["experts"],
     }
+
+
+def divergences(
+    program: Program, evidence: Evidence, first: Society, second: Society
+) -> tuple[np.ndarray, np.ndarray]:
+    """KL from each task's posterior to either society, `[task]` each, in nats."""
+    keys = jax.random.split(jax.random.key(1), evidence.n_tasks)
+
+    def work(tasks: np.ndarray, data: Data, mask: np.ndarray) -> np.ndarray:
+        data, seen = stretched(data, mask, lengths(int(mask.sum(1).max(initial=1)))[-1])
+        some = jnp.asarray(tasks)
+        both = (jax.tree.map(lambda x: x[some], x) for x in (first, second))
+        return np.asarray(_divergences(program, *both, data, seen, keys[some]), float)
+
+    one, other = over_chunks(evidence, work, silent, "weighing").T
+    return one, other
 
 
 @eqx.filter_jit

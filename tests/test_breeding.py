@@ -15,8 +15,7 @@ SETTINGS = Settings(steps=60, rate=0.03, tasks=16, experts=8, refits=3, points=1
 
 @pytest.fixture(scope="module")
 def source():
-    (found,) = (x for x in sources() if x.program.name == "growing")
-    return found
+    return sources("growing")[0]
 
 
 @pytest.fixture(scope="module")

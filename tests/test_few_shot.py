@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from benchmarks import few_shot
-from benchmarks.few_shot import cauchy, scores
+from benchmarks.few_shot import baselines, cauchy, scores
 from benchmarks.few_shot.programs import lifted
 
 RNG = np.random.default_rng(0)
@@ -95,3 +95,23 @@ def test_a_world_that_is_lifted_draws_what_it_says():
     drawn = program.simulate(jax.random.key(0), program.example._replace(columns={"x": x}))
     assert 0.1 <= drawn.values["amplitude"].min() <= drawn.values["amplitude"].max() <= 5
     assert 0 <= drawn.values["phase"].min() <= drawn.values["phase"].max() <= np.pi
+
+
+def test_layers_are_those_of_a_network_written_by_hand():
+    sizes, rng = (2, 3, 3, 1), np.random.default_rng(0)
+    weights = baselines._weights(jax.random.key(0), sizes)
+    assert weights.shape == (2 * 3 + 3 + 3 * 3 + 3 + 3 * 1 + 1,)
+    own, x = rng.normal(size=(4, len(weights))), rng.normal(size=(4, 5, 2))
+    found = baselines._layers(jnp.asarray(own), jnp.asarray(x), sizes)
+    for i, w in enumerate(own):
+        first = np.tanh(x[i] @ w[:6].reshape(2, 3) + w[6:9])
+        second = np.tanh(first @ w[9:18].reshape(3, 3) + w[18:21])
+        np.testing.assert_allclose(found[i], second @ w[21:24].reshape(3, 1) + w[24], atol=1e-5)
+
+
+@pytest.mark.parametrize("model", [baselines.network, baselines.features])
+def test_baselines_are_programs_in_the_line_and_in_the_plane(model):
+    for shape in ((6, 9), (6, 9, 2)):
+        program = baselines.lifted(model, np.random.default_rng(0).normal(size=shape), np.zeros(54))
+        assert [latent.name for latent in program.latents] == ["weights"]
+        assert "noise" in program.parameters

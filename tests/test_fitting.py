@@ -25,6 +25,10 @@ FEW = {
 }
 
 
+# Compiled once for all tests that need a run of chains, whatever it is about.
+COIN = {"tasks": 6, "steps": 9, "inference": "nuts", "settings": {**FEW, "a": 2.0, "b": 2.0}}
+
+
 def quick(program, data, **more):
     settings = {**FEW, **more.pop("settings", {})}
     return bb.fit(program, data, inference="nuts", settings=settings, **more)
@@ -99,7 +103,7 @@ def test_several_predictors_from_columns_of_a_table():
     X = chance.normal(size=(120, 2))
     y = (X * w[np.repeat(np.arange(3), 40)]).sum(1) + 0.3 * chance.normal(size=120)
     table = pd.DataFrame({"site": task, "age": X[:, 0], "dose": X[:, 1], "y": y})
-    run = quick(regression, table, task="site", columns={"X": ["age", "dose"]})
+    run = bb.fit(regression, table, task="site", columns={"X": ["age", "dose"]})
     posterior = run.posterior["w"]
     assert posterior.dims == ("chain", "draw", "site", "w_dim_0")
     assert near(posterior.mean(("chain", "draw")), w, posterior.std(("chain", "draw")))
@@ -241,7 +245,7 @@ def test_a_program_without_data_says_what_it_needs():
 
 
 def test_a_run_is_stored_and_read_back(tmp_path):
-    run = bb.fit("coin", inference="nuts", settings=FEW, out=tmp_path, seed=3)
+    run = bb.fit("coin", **COIN, out=tmp_path, seed=3)
     again = bb.load(run.path)
     assert again.spec["seed"] == 3
     assert again.spec["recipe"]["inner_loop"]["draws"] == 100
@@ -253,9 +257,9 @@ def test_a_run_is_stored_and_read_back(tmp_path):
 
 
 def test_the_same_seed_gives_the_same_draws():
-    a, b = (bb.fit("coin", inference="nuts", settings=FEW, seed=5) for _ in range(2))
+    a, b = (bb.fit("coin", **COIN, seed=5) for _ in range(2))
     assert a.posterior.equals(b.posterior)
-    c = bb.fit("coin", inference="nuts", settings=FEW, seed=6)
+    c = bb.fit("coin", **COIN, seed=6)
     assert not np.array_equal(a.observed_data["heads"], c.observed_data["heads"])
 
 
@@ -328,7 +332,7 @@ def test_a_stored_run_executes_nothing(tmp_path):
     """A run fitted with a user's file does not run that file unasked."""
     path = tmp_path / "mine.py"
     path.write_text((find("models", "coin")).read_text())
-    run = bb.fit(path, inference="nuts", settings=FEW, out=tmp_path)
+    run = bb.fit(path, **COIN, out=tmp_path)
     stored = bb.load(run.path)
     new = pd.DataFrame({"task": ["x"], "toss": [0.0], "heads": [np.nan]})
     with pytest.raises(BadgerError, match=r"is not run unasked: give the program, --model"):
@@ -350,7 +354,7 @@ def test_comparing_runs(eight_schools, radon):
     from bayes_badger.shelves import load_program
 
     table = load_program("eight_schools").optional("evidence")()
-    other = quick(wide, table)
+    other = bb.fit(wide, table)
     ranked = bb.compare([eight_schools, other])
     assert list(ranked.index) == ["eight_schools", "wide"]
 
@@ -361,7 +365,7 @@ def test_comparing_runs(eight_schools, radon):
                 numpyro.sample("y", dist.Normal(theta, 12.0), obs=y)
 
     # Other columns of the same rows: that is what comparing is for.
-    third = quick(known_scale, table.assign(row=1.0))
+    third = bb.fit(known_scale, table.assign(row=1.0))
     assert len(bb.compare([eight_schools, third])) == 2
     with pytest.raises(BadgerError, match="were fitted to different outcomes"):
         bb.compare([eight_schools, radon])

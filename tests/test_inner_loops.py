@@ -24,6 +24,7 @@ from bayes_badger.inner_loop._nested import Nested
 from bayes_badger.inner_loop._quadratic import Where
 from bayes_badger.inner_loop.protocol import InnerLoop, silent
 from bayes_badger.labels import Labels
+from bayes_badger.shelves import load_program
 
 TASKS, STEPS = 4, 6
 
@@ -226,7 +227,7 @@ def nested(program, evidence, split):
 
 @pytest.mark.slow
 def test_nothing_in_closed_form_agrees_too(schools):
-    program, evidence = schools[0], schools[1].select(np.arange(4))
+    program, evidence = schools[0], schools[1].select(np.arange(2))
     found = _split.split(program, evidence)
     every = dataclasses.replace(found, linear=Where((), ()), lattice=Where((0, 1), (0,)))
     assert nested(program, evidence, found) == pytest.approx(
@@ -372,7 +373,7 @@ def test_auto_prefers_what_is_exact(gaussian, schools):
 
 # --- agreement with NUTS: five standard errors, of each mean and each standard deviation
 
-NUTS = {"chains": 4, "draws": 500, "warmup": 400}
+NUTS = {"chains": 4, "draws": 500, "warmup": 400, "max_tree_depth": 7}
 
 
 @pytest.mark.slow
@@ -382,15 +383,19 @@ NUTS = {"chains": 4, "draws": 500, "warmup": 400}
         ("gaussian", "exact", (5, 4)),
         ("linear", "exact", (4, 6)),
         ("eight_schools", "grid", None),
-        ("rats", "grid", None),
+        ("rats", "grid", 8),
         ("coin", "grid", (5, 8)),
         ("logistic", "grid", (4, 20)),
         ("counts", "grid", (5, 8)),
     ],
 )
 def test_nuts_agrees(name, inference, sizes):
-    simulated = {} if sizes is None else {"tasks": sizes[0], "steps": sizes[1]}
-    run = bb.fit(name, inference=inference, **simulated)
+    """Of simulated tasks and steps; of the program's own table, or of its first tasks."""
+    given = {"tasks": sizes[0], "steps": sizes[1]} if isinstance(sizes, tuple) else {}
+    if isinstance(sizes, int):
+        table = load_program(name).optional("evidence")().reset_index()
+        given = {"data": table[table["rat"] <= sizes], "task": "rat"}
+    run = bb.fit(name, inference=inference, **given)
     agree(run.program, Evidence.from_dataset(run.evidence), run.posterior)
 
 

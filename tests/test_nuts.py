@@ -73,15 +73,15 @@ def test_eight_schools_against_reference_draws(request, fitted, note):
     assert ("diverging" in run.tree["sample_stats"]) is (fitted == "schools")
 
 
+# Compiled once for all tests that toss coins.
+COIN = {"tasks": 6, "steps": 9, "inference": "nuts"}
+PRIOR = {"a": 2.0, "b": 2.0}
+
+
 def test_coin_against_its_beta_posterior():
     """Given h heads of n, p ~ Beta(2 + h, 2 + n - h): exactly."""
-    run = bb.fit(
-        "coin",
-        tasks=6,
-        steps=9,
-        inference="nuts",
-        settings={"a": 2.0, "b": 2.0, "inference.draws": 500, "inference.warmup": 300},
-    )
+    few = {"inference.draws": 500, "inference.warmup": 300}
+    run = bb.fit("coin", **COIN, settings={**PRIOR, **few})
     heads = run.observed_data["heads"].groupby("task").sum().values
     a, b = 2 + heads, 2 + 9 - heads
     mean, sd = a / (a + b), np.sqrt(a * b / ((a + b) ** 2 * (a + b + 1)))
@@ -206,8 +206,8 @@ def test_an_interrupted_sampler_keeps_what_it_has():
         if stage == "sampling" and done >= 150:
             raise KeyboardInterrupt
 
-    settings = {"inference.warmup": 200, "inference.draws": 1000}
-    run = bb.fit("coin", inference="nuts", settings=settings, report=report)
+    settings = {**PRIOR, "inference.warmup": 200, "inference.draws": 1000}
+    run = bb.fit("coin", **COIN, settings=settings, report=report)
     assert run.posterior.sizes["draw"] == 150
     assert "interrupted after 150 of 1000 draws per chain" in run.warnings
 
@@ -218,7 +218,7 @@ def test_interrupted_in_warm_up_there_is_nothing_to_keep():
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        bb.fit("coin", inference="nuts", settings={"inference.warmup": 200}, report=report)
+        bb.fit("coin", **COIN, settings={**PRIOR, "inference.warmup": 200}, report=report)
 
 
 def test_too_few_draws_are_not_trusted():
@@ -297,8 +297,8 @@ def test_radon_against_a_program_in_long_format():
 
     sampler = MCMC(
         NUTS(by_hand, target_accept_prob=0.9),
-        num_warmup=1000,
-        num_samples=2000,
+        num_warmup=600,
+        num_samples=1000,
         num_chains=4,
         chain_method="vectorized",
         progress_bar=False,

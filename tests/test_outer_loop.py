@@ -137,7 +137,7 @@ def test_a_penalty_holds_parameters_near_their_start(schools, few):
         return code_length(x, evidence).sum() + 0.5 * weight * (x**2).sum()
 
     best = minimize(total, np.zeros(2)).x
-    settings = Settings(steps=400, rate=0.05, scoring=few, penalty=weight)
+    settings = Settings(steps=150, rate=0.1, scoring=few, penalty=weight)
     found = learn(program, evidence, jax.random.key(0), settings).program
     ends = [float(found.parameters["mu"]), float(jnp.log(found.parameters["tau"]))]
     np.testing.assert_allclose(ends, best, atol=0.02)

@@ -115,6 +115,16 @@ def test_experts_hear_each_other_only_where_there_are_messages():
         assert bool(np.abs(one - other).max() > 1e-6) is heard
 
 
+def test_kinds_of_experts_are_told_apart():
+    """All experts in the same place: with one kind they say the same, with two every second one."""
+    seen = survey()
+    alike = jax.tree.map(lambda x: jnp.broadcast_to(x[:1], x.shape) if x.ndim else x, seen)
+    for kinds, same in ((1, 1), (2, 2)):
+        said = counsel(wild(kinds=kinds), alike)[0].damping
+        np.testing.assert_allclose(said[same:], said[:-same], atol=1e-6)
+        assert bool(np.abs(said[0] - said[1]).max() > 1e-3) is (kinds > 1)
+
+
 def test_it_is_bounded_and_silent_where_it_is_not_finite():
     seen = survey()
     huge = jax.tree.map(lambda x: 1e6 * x, seen._replace(hidden=seen.hidden))
@@ -150,7 +160,7 @@ def test_half_of_the_experts_do_without_and_it_fades():
 
 
 def test_stored_and_read_it_is_the_same(tmp_path):
-    policy = wild(width=1, message=3, state=5)
+    policy = wild(width=1, message=3, state=5, kinds=3)
     _taught.save(policy, tmp_path / "p.safetensors")
     back = _taught.load(tmp_path / "p.safetensors")
     for one, other in zip(jax.tree.leaves(policy), jax.tree.leaves(back), strict=True):

@@ -58,6 +58,7 @@ class Taught(eqx.Module):
         second_of_experts: From the state of an expert, and what it hears, to the same.
         last: From there to counsel by coordinate, and what to remember.
         last_of_experts: From there to counsel by expert.
+        kinds: What tells kinds of experts apart, `[kind, state]`; no row where all are alike.
         width: Numbers that it remembers, per expert and coordinate.
         message: Numbers of a message, but for place and scale; with 0 experts hear nothing.
     """
@@ -71,11 +72,17 @@ class Taught(eqx.Module):
     second_of_experts: Linear
     last: Linear
     last_of_experts: Linear
+    kinds: Float[Array, "kind state"]
     width: int = eqx.field(static=True)
     message: int = eqx.field(static=True)
 
     def __init__(
-        self, key: PRNGKeyArray, width: int = 2, message: int = 4, state: int = 12
+        self,
+        key: PRNGKeyArray,
+        width: int = 2,
+        message: int = 4,
+        state: int = 12,
+        kinds: int = 1,
     ) -> None:
         """Random, but for the last layer: the identity.
 
@@ -84,6 +91,7 @@ class Taught(eqx.Module):
             width: Numbers that it remembers, per expert and coordinate.
             message: Numbers of a message, but for place and scale; 0 for none.
             state: Numbers of the layers between.
+            kinds: Of experts; with 1 all are alike, and their order is nothing to it.
         """
         keys = jax.random.split(key, 8)
         heard = 2 if message else 0
@@ -96,6 +104,8 @@ class Taught(eqx.Module):
         self.second_of_experts = Linear(keys[5], state + message, state)
         self.last = Linear(keys[6], state, SAYS_BY_COORDINATE + width, 0.0)
         self.last_of_experts = Linear(keys[7], state, SAYS_BY_EXPERT, 0.0)
+        several = jax.random.fold_in(key, 8), (kinds if kinds > 1 else 0, state)
+        self.kinds = 0.5 * jax.random.normal(*several)
         self.width, self.message = width, message
 
     def __call__(self, look: Look) -> tuple[Advice, Array]:
@@ -112,6 +122,8 @@ class Taught(eqx.Module):
         whole = [survey.effective, survey.surprise, survey.relative_weight, *common]
         by_coordinate = self.first(jnp.concatenate([seen, survey.hidden], -1))
         by_expert = self.first_of_experts(jnp.stack([_clipped(x) for x in whole], -1))
+        if len(self.kinds):
+            by_expert += self.kinds[jnp.arange(len(by_expert)) % len(self.kinds)]
         state = jax.nn.relu(by_coordinate + by_expert[:, None])
         pooled = state.mean(1)
         if self.message:
@@ -157,9 +169,10 @@ def _clipped(x: Array) -> Array:
 def save(policy: Taught, path: Path) -> None:
     """Writes a policy as safetensors: arrays by name, and its widths."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(eqx.filter(policy, eqx.is_array))
-    arrays = {jax.tree_util.keystr(where): np.asarray(x) for where, x in leaves}
+    arrays = {jax.tree_util.keystr(where): np.asarray(x) for where, x in leaves if x.size}
     state = policy.first.bias.shape[0]
     told = {"width": policy.width, "message": policy.message, "state": state}
+    told["kinds"] = max(len(policy.kinds), 1)
     safetensors.numpy.save_file(arrays, path, {n: str(x) for n, x in told.items()})
 
 
@@ -175,7 +188,12 @@ def load(path: Path) -> Taught:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         like = jax.eval_shape(lambda: Taught(jax.random.key(0), **sizes))
         leaves, tree = jax.tree_util.tree_flatten_with_path(like)
-        found = [arrays[jax.tree_util.keystr(where)] for where, _ in leaves]
+        names = [jax.tree_util.keystr(where) for where, _ in leaves]
+        # What is empty need not be stored.
+        found = [
+            arrays[name] if leaf.size else np.zeros(leaf.shape)
+            for name, (_, leaf) in zip(names, leaves, strict=True)
+        ]
         if [x.shape for x in found] != [x.shape for _, x in leaves]:
             raise ValueError("its arrays have other shapes")
     except (OSError, ValueError, TypeError, KeyError, safetensors.SafetensorError) as error:

@@ -55,6 +55,7 @@ class Settings(BaseModel):
     refits: int = Field(4, ge=1)
     sweeps: int = Field(8, ge=1)
     points: int = Field(32, ge=4, multiple_of=2)
+    penalty: float = Field(0.0, ge=0, description="λ, of what a policy says beyond its start")
 
 
 class Source(NamedTuple):
@@ -148,11 +149,11 @@ class _Work:
             policy, source.program, plan, evidence, keys[1], settings, turn
         )
         rows, share = settings.tasks, done / max(settings.steps, 1)
-        no_cost = penalty(self.first, self.first, 0.0)
+        # Of all tasks together, as in `loop`: a step bears its share.
+        weight = settings.penalty / max(settings.steps, 1)
+        cost = penalty(np.asarray(state.place.point, float), self.first, weight)
         # Descent goes up what it is given, as a log evidence.
-        place = descent.moved(
-            state.place, -found[:, 0], -slopes, no_cost, rows, settings.rate, share
-        )
+        place = descent.moved(state.place, -found[:, 0], -slopes, cost, rows, settings.rate, share)
         here = np.eye(len(self.sources))[i]
         return State(
             place,

@@ -15,11 +15,11 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, PRNGKeyArray
 
-from bayes_badger.belief import Draws
+from bayes_badger.belief import Draws, in_chains
 from bayes_badger.evidence import Evidence
 from bayes_badger.evidence.compiled import task_columns_of
 from bayes_badger.labels import Labels
-from bayes_badger.pointwise import in_chains, log_likelihood_rows, over_draws, predict_rows
+from bayes_badger.pointwise import log_likelihood_rows, over_draws, predict_rows
 from bayes_badger.program import Program
 
 # Independent draws come as chains too: ArviZ's diagnostics and plots want several.

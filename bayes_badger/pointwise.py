@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
+from bayes_badger.belief import in_chains
 from bayes_badger.evidence import Evidence
 from bayes_badger.evidence.compiled import blocks_of, data_of
 from bayes_badger.program import TASK, Data, Program
@@ -89,11 +90,6 @@ def over_draws(
         kept = min(size, many - start)
         done.append(jax.tree.map(lambda x, n=kept: np.asarray(x)[:n], found))
     return jax.tree.map(lambda *parts: np.concatenate(parts), *done)
-
-
-def in_chains(values: np.ndarray, lead: tuple[int, ...]) -> np.ndarray:
-    """Draws `[draw, ...]` as `[chain, draw, ...]`."""
-    return values.reshape(*lead, *values.shape[1:])
 
 
 @eqx.filter_jit

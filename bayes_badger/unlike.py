@@ -90,7 +90,7 @@ def unlike(
     own = {latent.name: np.asarray(values[latent.name]) for latent in program.latents}
     flat = {name: x.reshape(1, -1, *x.shape[2:]) for name, x in own.items()}
     many = next(iter(flat.values())).shape[1]
-    some = np.linspace(0, many - 1, min(wanted, many)).astype(int)
+    some = np.linspace(0, many - 1, wanted).astype(int)
     thinned = {name: jnp.asarray(x[:, some]) for name, x in flat.items()}
     return Unlike(
         _of_outcomes(program, evidence, thinned, key), _of_latents(program, evidence, thinned)

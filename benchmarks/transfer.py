@@ -25,7 +25,7 @@ from jax import Array
 from bayes_badger.evidence import Evidence
 from bayes_badger.inner_loop._chunks import each_task, over_chunks
 from bayes_badger.inner_loop._offline import log_joint_of
-from bayes_badger.inner_loop._portions import lengths, stretched
+from bayes_badger.inner_loop._portions import at_one_length
 from bayes_badger.inner_loop._society import Society, log_densities
 from bayes_badger.inner_loop.protocol import silent
 from bayes_badger.program import Data, Program
@@ -84,7 +84,7 @@ def divergences(
     keys = jax.random.split(jax.random.key(1), evidence.n_tasks)
 
     def work(tasks: np.ndarray, data: Data, mask: np.ndarray) -> np.ndarray:
-        data, seen = stretched(data, mask, lengths(int(mask.sum(1).max(initial=1)))[-1])
+        data, seen = at_one_length(data, mask)
         some = jnp.asarray(tasks)
         both = (jax.tree.map(lambda x: x[some], x) for x in (first, second))
         return np.asarray(_divergences(program, *both, data, seen, keys[some]), float)

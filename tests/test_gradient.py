@@ -13,7 +13,7 @@ import bayes_badger as bb
 from bayes_badger.evidence import from_arrays
 from bayes_badger.inner_loop import gradient
 from bayes_badger.outer_loop import Settings, after_steps, learn
-from bayes_badger.program.parameters import bound, free
+from bayes_badger.program.parameters import free
 
 STEPS, RATE = 3, 0.1
 
@@ -107,10 +107,6 @@ def test_it_learns_where_to_start_and_how_far_to_step():
     best = np.corrcoef(y.T)[0, 1]
     assert share == pytest.approx(best, abs=0.05)
     assert abs(best - tau**2 / (tau**2 + 1)) < 5 / np.sqrt(1000)
-
-
-def test_bounds_are_kept(program):
-    assert float(bound(program, free(program)).parameters["spread"]) == pytest.approx(2.0)
 
 
 def test_the_command_learns_for_it(tmp_path):

@@ -10,15 +10,19 @@ import pytest
 
 import bayes_badger as bb
 from bayes_badger.evidence import from_arrays
+from bayes_badger.evidence.compiled import data_of
 from bayes_badger.inner_loop import set_network
 from bayes_badger.inner_loop._society import as_mixture
+from bayes_badger.trust import judged
 
 ROWS = 5
+DOSES = np.linspace(-1.5, 1.5, 4)
 
 
-def plane(x, y=None, *, w):
-    """Level and slope of each task; w is told of it."""
-    with numpyro.plate("task", x.shape[0], dim=-2):
+def plane(dose, y=None, *, w):
+    """Level and slope of each task; w is told of it, and which dose a row has."""
+    x = jnp.asarray(DOSES)[dose]
+    with numpyro.plate("task", dose.shape[0], dim=-2):
         level = numpyro.sample("level", dist.Normal(0, 1))
         slope = numpyro.sample("slope", dist.Normal(w, 1))
         with numpyro.plate("step", x.shape[1], dim=-1):
@@ -29,10 +33,11 @@ def plane(x, y=None, *, w):
 def known():
     """The program, 64 tasks of it, and their exact posteriors of u."""
     rng, program = np.random.default_rng(0), bb.lift(plane)
-    x, w = rng.normal(size=(64, ROWS)), rng.normal(size=(64, 1))
+    dose, w = rng.integers(len(DOSES), size=(64, ROWS)), rng.normal(size=(64, 1))
+    x = DOSES[dose]
     u = rng.normal(size=(64, 2))
     y = u[:, :1] + (w + u[:, 1:]) * x + rng.normal(size=x.shape)
-    evidence = from_arrays(program.signature, {"x": x}, y, {"w": w})
+    evidence = from_arrays(program.signature, {"dose": dose}, y, {"w": w})
     design = np.stack([np.ones_like(x), x], -1)
     precision = np.eye(2) + np.swapaxes(design, 1, 2) @ design
     mean = np.linalg.solve(precision, np.swapaxes(design, 1, 2) @ (y - w * x)[..., None])[..., 0]
@@ -92,14 +97,12 @@ def test_its_posterior_is_weighed_like_any_other(known):
     posterior = loop.infer(program, evidence, jax.random.key(0))
     assert posterior.approximate
     assert "trained on 3,200 simulations" in posterior.notes[0]
-    weighed, verdicts = bb.trust.judged(program, evidence, posterior, jax.random.key(1))
+    weighed, verdicts = judged(program, evidence, posterior, jax.random.key(1))
     level = weighed.draws.values["level"].mean((0, 1))
     assert np.abs(level - mean[:, 0]).max() < 0.25
     assert not verdicts.flagged.all()
 
 
 def _blocks(evidence):
-    from bayes_badger.evidence.compiled import data_of
-
     block = evidence.padded()
     return data_of(block), jnp.asarray(block.mask)

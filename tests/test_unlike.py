@@ -69,6 +69,15 @@ def test_draws_that_are_all_alike():
     np.testing.assert_allclose(exceeding_zero(np.full((DRAWS, 1), -1.0)), 0.0, atol=1e-12)
 
 
+def test_one_draw_is_enough_to_ask():
+    rng, program = np.random.default_rng(0), bb.lift(levels)
+    y = expected(rng)[:3]
+    y[1] += 50
+    evidence = from_arrays(program.signature, {"x": np.zeros_like(y)}, y, {})
+    found = unlike(program, evidence, {"level": np.zeros((1, 1, 3))}, jax.random.key(0))
+    assert found.outcomes[1] < 1e-5 < found.outcomes[[0, 2]].min()
+
+
 def test_a_task_with_other_noise_is_named(looked_at):
     y = expected(np.random.default_rng(0))
     y[7] = [6.0, -6.0, 5.0, -5.0, 0.0, 0.0]

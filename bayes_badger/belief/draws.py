@@ -20,6 +20,13 @@ NO_DENSITY = (
 )
 
 
+def in_chains(values: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Draws `[draw, ...]` as `[chain, draw, ...]`, in single precision as all draws are."""
+    x = np.asarray(values)
+    x = x.astype(np.float32) if x.dtype.kind == "f" else x
+    return x.reshape(*shape, *x.shape[1:])
+
+
 class Draws(eqx.Module):
     """A belief as draws of every latent, in the user's own space, kept on the host.
 

@@ -7,11 +7,11 @@ import jax
 import numpy as np
 from jaxtyping import Array, Key, PRNGKeyArray
 
-from bayes_badger.belief import Mixture
+from bayes_badger.belief import Mixture, in_chains
 from bayes_badger.errors import listed
 from bayes_badger.evidence import Evidence
 from bayes_badger.evidence.compiled import task_columns_of
-from bayes_badger.inner_loop._integrated import constrained, in_chains
+from bayes_badger.inner_loop._integrated import constrained
 from bayes_badger.inner_loop._split import unfit
 from bayes_badger.program import LIFETIME, WHITENED, Program
 

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from bayes_badger.belief import Draws, Mixture, Posterior
+from bayes_badger.belief import Draws, Mixture, Posterior, in_chains
 from bayes_badger.errors import BadgerError
 from bayes_badger.evidence import Evidence
 from bayes_badger.evidence.compiled import task_columns_of
@@ -88,13 +88,6 @@ def integrate_all(
         independent=True,
         warnings=tuple(warnings),
     )
-
-
-def in_chains(values: Array, shape: tuple[int, int]) -> np.ndarray:
-    """Draws `[draw, ...]` as `[chain, draw, ...]`, in single precision as all draws are."""
-    x = np.asarray(values)
-    x = x.astype(np.float32) if x.dtype.kind == "f" else x
-    return x.reshape(*shape, *x.shape[1:])
 
 
 @eqx.filter_jit

@@ -65,6 +65,11 @@ def stretched(data: Data, mask: np.ndarray, length: int) -> tuple[Data, Array]:
     return cut, _cut(jnp.asarray(mask), length, False)
 
 
+def at_one_length(data: Data, mask: np.ndarray) -> tuple[Data, Array]:
+    """All rows of each task at the length that portions of them would end with."""
+    return stretched(data, mask, lengths(int(mask.sum(1).max(initial=1)))[-1])
+
+
 def _cut(x: Array, length: int, repeat: bool) -> Array:
     """The first rows, and the first again where there are fewer."""
     short = length - x.shape[1]

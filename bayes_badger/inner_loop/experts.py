@@ -36,7 +36,7 @@ from bayes_badger.inner_loop._plan import (
     rows_to_look_at,
 )
 from bayes_badger.inner_loop._policy import Policy, Untaught
-from bayes_badger.inner_loop._portions import lengths, portions, stretched
+from bayes_badger.inner_loop._portions import at_one_length, portions
 from bayes_badger.inner_loop._predictive import CLOUD
 from bayes_badger.inner_loop._society import Society, alive, all_alike, as_mixture
 from bayes_badger.inner_loop._stream import assimilate, through
@@ -262,8 +262,7 @@ class Experts(eqx.Module):
         settings, tasks = self.settings, len(mask)
         effort = Effort(settings.sweeps, settings.refits, settings.points)
         if near is not None:
-            length = lengths(int(mask.sum(1).max(initial=1)))[-1]
-            data, seen = stretched(data, mask, length)
+            data, seen = at_one_length(data, mask)
             found = refit_only(program, self.policy, near, data, seen, keys, effort)
             log_evidence = found.check.log_evidence
         else:

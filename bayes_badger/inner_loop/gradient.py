@@ -20,12 +20,12 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from pydantic import Field
 
 from bayes_badger.belief import Draws, Posterior
-from bayes_badger.errors import BadgerError
+from bayes_badger.errors import BadgerError, listed
 from bayes_badger.evidence import Evidence
 from bayes_badger.inner_loop._alone import in_user_space, why_not_alone
 from bayes_badger.inner_loop._chunks import each_task, over_chunks
 from bayes_badger.inner_loop._integrated import DrawSettings
-from bayes_badger.inner_loop._portions import lengths, stretched
+from bayes_badger.inner_loop._portions import at_one_length
 from bayes_badger.inner_loop.protocol import Report, silent
 from bayes_badger.program import Data, Program
 
@@ -48,7 +48,7 @@ class Gradient(eqx.Module):
         """It needs coordinates, a gradient, and tasks that share nothing but what is learned."""
         reason = why_not_alone(program, evidence)
         if reason is None and program.without_gradient:
-            names = ", ".join(program.without_gradient)
+            names = listed(program.without_gradient)
             reason = f"needs a gradient, and {names} has none"
         return reason
 
@@ -62,7 +62,7 @@ class Gradient(eqx.Module):
         steps, rate = self.settings.steps, self.settings.rate
 
         def work(tasks: np.ndarray, data: Data, mask: np.ndarray) -> Array:
-            data, seen = stretched(data, mask, lengths(int(mask.sum(1).max(initial=1)))[-1])
+            data, seen = at_one_length(data, mask)
             return _of_tasks(program, data, jnp.asarray(seen), steps, rate)
 
         points = over_chunks(evidence, work, report, "gradient steps")

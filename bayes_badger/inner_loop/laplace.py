@@ -18,12 +18,12 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 from pydantic import Field
 
-from bayes_badger.belief import Draws, Mixture, Posterior
+from bayes_badger.belief import Draws, Mixture, Posterior, in_chains
 from bayes_badger.errors import BadgerError, listed
 from bayes_badger.evidence import Evidence
 from bayes_badger.evidence.compiled import task_columns_of
 from bayes_badger.inner_loop._density import Part, log_density, parts_of
-from bayes_badger.inner_loop._integrated import DrawSettings, constrained, in_chains
+from bayes_badger.inner_loop._integrated import DrawSettings, constrained
 from bayes_badger.inner_loop._quadratic import Arrow, Where, arrow, drawn, joint
 from bayes_badger.inner_loop._split import unfit
 from bayes_badger.inner_loop.protocol import Report, silent

@@ -25,6 +25,7 @@ from bayes_badger.belief import Draws, Posterior
 from bayes_badger.belief.logs import log_sum_exp
 from bayes_badger.errors import BadgerError
 from bayes_badger.evidence import Evidence
+from bayes_badger.evidence.blocks import single
 from bayes_badger.inner_loop._alone import drawn, why_not_alone
 from bayes_badger.inner_loop._chunks import over_chunks
 from bayes_badger.inner_loop._integrated import DrawSettings
@@ -181,8 +182,8 @@ def trained(
 
 def _questions(evidence: Evidence) -> tuple[dict[str, Array], dict[str, Array]]:
     """Columns of rows `[row, ...]` and of tasks `[task, ...]`, from which simulations take some."""
-    columns = {name: jnp.asarray(x, jnp.float32) for name, x in evidence.columns.items()}
-    return columns, {n: jnp.asarray(x, jnp.float32) for n, x in evidence.task_columns.items()}
+    columns = {name: jnp.asarray(single(x)) for name, x in evidence.columns.items()}
+    return columns, {name: jnp.asarray(single(x)) for name, x in evidence.task_columns.items()}
 
 
 def _simulated(

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from bayes_badger.evidence import Evidence
 from bayes_badger.inner_loop._chunks import each_task, over_chunks
-from bayes_badger.inner_loop._portions import lengths, stretched
+from bayes_badger.inner_loop._portions import at_one_length
 from bayes_badger.inner_loop.gradient import Gradient, adapted
 from bayes_badger.inner_loop.protocol import silent
 from bayes_badger.program import Data, Program
@@ -44,7 +44,7 @@ def scores_and_slopes(
     keys = jax.random.split(key, evidence.n_tasks)
 
     def work(tasks: np.ndarray, data: Data, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        data, seen = stretched(data, mask, lengths(int(mask.sum(1).max(initial=1)))[-1])
+        data, seen = at_one_length(data, mask)
         some = keys[jnp.asarray(tasks)]
         found = _of_tasks(program, parameters, loop, data, jnp.asarray(seen), some, slopes)
         values, rows = (np.asarray(x, float) for x in found)

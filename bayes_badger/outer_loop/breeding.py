@@ -29,7 +29,7 @@ from bayes_badger.inner_loop._chunks import each_task, over_chunks
 from bayes_badger.inner_loop._offline import Effort, climbed_into, log_joint_of
 from bayes_badger.inner_loop._plan import Plan, plan_of_example, prior_society
 from bayes_badger.inner_loop._policy import Policy
-from bayes_badger.inner_loop._portions import lengths, stretched
+from bayes_badger.inner_loop._portions import at_one_length
 from bayes_badger.inner_loop._refit import cross_entropies
 from bayes_badger.inner_loop._society import Society
 from bayes_badger.inner_loop.protocol import Report, silent
@@ -220,8 +220,7 @@ def losses_and_slopes(
     keys = jax.random.split(key, evidence.n_tasks)
 
     def work(tasks: np.ndarray, data: Data, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        length = lengths(int(mask.sum(1).max(initial=1)))[-1]
-        data, seen = stretched(data, mask, length)
+        data, seen = at_one_length(data, mask)
         found = _of_tasks(policy, program, start, data, seen, keys[jnp.asarray(tasks)], effort)
         values, slopes = (np.asarray(x, float) for x in found)
         return values, slopes

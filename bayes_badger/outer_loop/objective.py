@@ -24,7 +24,7 @@ from bayes_badger.evidence import Evidence
 from bayes_badger.inner_loop._chunks import each_task, over_chunks
 from bayes_badger.inner_loop._offline import log_joint_of
 from bayes_badger.inner_loop._points import cloud
-from bayes_badger.inner_loop._portions import lengths, stretched
+from bayes_badger.inner_loop._portions import at_one_length
 from bayes_badger.inner_loop._society import Society, log_densities
 from bayes_badger.inner_loop.experts import Experts
 from bayes_badger.inner_loop.protocol import silent
@@ -59,8 +59,7 @@ def log_evidence_and_slopes(
     keys = jax.random.split(jax.random.fold_in(key, 1), evidence.n_tasks)
 
     def work(tasks: np.ndarray, data: Data, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        length = lengths(int(mask.sum(1).max(initial=1)))[-1]
-        data, seen = stretched(data, mask, length)
+        data, seen = at_one_length(data, mask)
         some = jnp.asarray(tasks)
         society = jax.tree.map(lambda x: x[some], near)
         points = loop.settings.points

@@ -22,7 +22,7 @@ from bayes_badger.evidence.compiled import task_columns_of
 from bayes_badger.inner_loop import nuts
 from bayes_badger.inner_loop._alone import in_user_space
 from bayes_badger.inner_loop._chunks import over_chunks
-from bayes_badger.inner_loop._portions import lengths, stretched
+from bayes_badger.inner_loop._portions import at_one_length
 from bayes_badger.inner_loop._society import Society
 from bayes_badger.inner_loop.experts import Experts, Settings
 from bayes_badger.inner_loop.protocol import Report, silent
@@ -126,8 +126,7 @@ def _weigh(
     seeds = chance_of.integers(2**63, size=evidence.n_tasks)
 
     def work(tasks: np.ndarray, data: Data, mask: np.ndarray) -> tuple[Any, ...]:
-        length = lengths(int(mask.sum(1).max(initial=1)))[-1]
-        data, seen = stretched(data, mask, length)
+        data, seen = at_one_length(data, mask)
         some = jnp.asarray(tasks)
         first, second = (jax.tree.map(lambda x: x[some], x) for x in (belief, other))
         found = weighed(program, first, second, data, seen, keys[some], PER_DRAW * n)

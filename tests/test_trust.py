@@ -11,6 +11,7 @@ import pytest
 
 import bayes_badger as bb
 from bayes_badger.belief import Mixture
+from bayes_badger.belief.importance import resampled, smoothed
 from bayes_badger.errors import BadgerError
 from bayes_badger.evidence import from_arrays
 from bayes_badger.inner_loop import registry
@@ -18,7 +19,6 @@ from bayes_badger.inner_loop.experts import Experts
 from bayes_badger.program import lift
 from bayes_badger.trust import judged
 from bayes_badger.trust.verdicts import Verdicts, told
-from bayes_badger.trust.weights import resampled, smoothed
 
 TASKS, STEPS, DRAWS = 4, 6, 1000
 

@@ -13,7 +13,7 @@ from bayes_badger.evidence import Evidence
 from bayes_badger.evidence.compiled import task_columns_of
 from bayes_badger.inner_loop._integrated import constrained
 from bayes_badger.inner_loop._split import unfit
-from bayes_badger.program import LIFETIME, WHITENED, Program
+from bayes_badger.program import LIFETIME, TASK, WHITENED, Program
 
 
 def why_not_alone(program: Program, evidence: Evidence) -> str | None:
@@ -23,6 +23,22 @@ def why_not_alone(program: Program, evidence: Evidence) -> str | None:
         names = listed(latent.name for latent in program.select(LIFETIME))
         reason = f"cannot yet carry what tasks share ({names}) from one to the next"
     return reason
+
+
+def shares(program: Program, evidence: Evidence) -> bool:
+    """Whether there is anything that several tasks share."""
+    return bool(program.select(LIFETIME)) and evidence.n_tasks > 1
+
+
+def unfit_given(program: Program) -> str | None:
+    """Why no belief about a task, given what tasks share, can be had; None where it can."""
+    own = [latent.name for latent in program.discrete if latent.scope == TASK]
+    if own:
+        return f"cannot yet hold discrete latents of tasks ({listed(own)})"
+    other = [x.name for x in program.latents if not x.discrete and x.kind != WHITENED]
+    if other:
+        return f"needs prior-normal coordinates, and {listed(other)} has none"
+    return None
 
 
 def unfit_alone(program: Program) -> str | None:

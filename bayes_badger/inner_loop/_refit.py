@@ -60,7 +60,27 @@ class Check(NamedTuple):
     ess: Float[Array, ""]
 
 
-class _Weighted(NamedTuple):
+class Offer(NamedTuple):
+    """Points before their log joint is known.
+
+    Attributes:
+        points: All of them, those of the experts first, `[m, u]`.
+        noise: Points of the experts in units of their roots, `[k, n, u]`.
+        proposed: Log density of all that propose, together, `[m]`.
+        itself: Log density of the society, `[m]`.
+        base: Log of each point's share of the proposals, `[m]`.
+        prior_densities: Log density of the prior's points under each expert's share, `[p, k]`.
+    """
+
+    points: Array
+    noise: Array
+    proposed: Array
+    itself: Array
+    base: Array
+    prior_densities: Array
+
+
+class Weighted(NamedTuple):
     """Points and their weights.
 
     Attributes:
@@ -178,7 +198,8 @@ def _rounds(
         key, threshold, left = xs
         now, origin = reborn_as_splits(now, threshold, splitting)
         scale = jnp.exp(searching[origin])
-        weighted = _weighted(log_joint, now, scale, key, points)
+        offer = offered(now, scale, key, points)
+        weighted = weighed(offer, log_joint(offer.points))
         check = weighted.check
         evenness = check.ess / len(weighted.exact)
 
@@ -202,10 +223,15 @@ def _rounds(
     return kept, told
 
 
-def _weighted(
-    log_joint: LogJoint, society: Society, scale: Array, key: PRNGKeyArray, points: int
-) -> _Weighted:
-    """Points of experts and of the prior, and the share that each has of all weight."""
+def offered(society: Society, scale: Array, key: PRNGKeyArray, points: int) -> Offer:
+    """Points of experts and of the prior, and how likely it was that they are these.
+
+    Args:
+        society: The experts that propose.
+        scale: How much wider than themselves they propose, `[k]`.
+        key: For the turns of the points.
+        points: Of each expert.
+    """
     experts, size = society.mean.shape
     n, n_prior = points, max(64, 2 * int(0.5 * PRIOR * experts * points))
     turn_key, prior_key = jax.random.split(key)
@@ -235,11 +261,18 @@ def _weighted(
     proposed, itself = _in_parts(both, everything, experts)
     log_prior = log_standard_normal(everything)
     proposed = jnp.logaddexp(proposed, log_prior + np.log(PRIOR))
-    joint = log_joint(everything)
     base = jnp.concatenate(
         [jnp.repeat(jnp.log(shares / n), n), jnp.full(n_prior, np.log(PRIOR / n_prior))]
     )
-    log_weight = jnp.where(jnp.isfinite(joint), base + joint - proposed, -jnp.inf)
+    prior_densities = log_densities(prior_points, society.mean, root) + jnp.log(shares)
+    return Offer(everything, noise, proposed, itself, base, prior_densities)
+
+
+def weighed(offer: Offer, joint: Float[Array, " m"]) -> Weighted:
+    """The share that each point has of all weight, from the log joint at each."""
+    experts, n, size = offer.noise.shape
+    base, itself = offer.base, offer.itself
+    log_weight = jnp.where(jnp.isfinite(joint), base + joint - offer.proposed, -jnp.inf)
     log_evidence = jax.scipy.special.logsumexp(log_weight)
     share = jnp.exp(log_weight - log_evidence)
     share = jnp.where(jnp.isfinite(share), share, 0.0)
@@ -250,16 +283,22 @@ def _weighted(
         1.0 / jnp.maximum((share**2).sum(), 1e-30),
     )
     tempered = _tempered(log_weight, base, 2.0 * (size + 1))
-    prior_densities = log_densities(prior_points, society.mean, root) + jnp.log(shares)
-    return _Weighted(
-        everything,
+    return Weighted(
+        offer.points,
         share,
-        noise,
+        offer.noise,
         tempered[: experts * n].reshape(experts, n),
         tempered[experts * n :],
-        prior_densities,
+        offer.prior_densities,
         check,
     )
+
+
+def relearned(society: Society, scale: Array, points: Weighted) -> Society:
+    """One step of EM from weighed points, without a policy."""
+    found = _moments(society, scale, points)
+    each, one = jnp.zeros_like(society.mean), jnp.zeros_like(society.log_weights)
+    return _moved(society, found, Counsel(each, each, one, one, one, one))
 
 
 def _in_parts(
@@ -301,7 +340,7 @@ def _tempered(log_weight: Array, base: Array, enough: float) -> Array:
     return jnp.where(jnp.isfinite(found), found, 0.0)
 
 
-def _moments(society: Society, scale: Array, points: _Weighted) -> _Moments:
+def _moments(society: Society, scale: Array, points: Weighted) -> _Moments:
     """Mass, mean and covariance of each expert's share of the posterior, in units of its root."""
     experts, n = points.share.shape
     prior_points = points.points[experts * n :]
@@ -394,7 +433,7 @@ def _moved(society: Society, found: _Moments, counsel: Counsel) -> Society:
     return Society(normalised(log_weights), mean, root, society.hidden)
 
 
-def _cross_entropy(society: Society, points: _Weighted) -> Float[Array, ""]:
+def _cross_entropy(society: Society, points: Weighted) -> Float[Array, ""]:
     places, share = jax.lax.stop_gradient((points.points, points.exact))
     each = log_densities(places, society.mean, society.root) + society.log_weights
     return -(share * jax.scipy.special.logsumexp(each, axis=1)).sum()

@@ -7,10 +7,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from bayes_badger.belief import Mixture
-from bayes_badger.belief.gaussian import LOG_2_PI
+from bayes_badger.belief.gaussian import LOG_2_PI, log_standard_normal
 from bayes_badger.inner_loop import _small as small
 from bayes_badger.program import Latent
 
@@ -98,3 +98,20 @@ def all_alike(society: Society, experts: int) -> Society:
 def as_mixture(society: Society, latents: tuple[Latent, ...]) -> Mixture:
     """The same, as a belief."""
     return Mixture(society.log_weights, society.mean, society.root, latents)
+
+
+def defended(
+    society: Society, key: PRNGKeyArray, n: int, share: float
+) -> tuple[Float[Array, "n u"], Float[Array, " n"]]:
+    """Draws from experts by their weights and a share from the prior; the log density of both."""
+    keys, size = jax.random.split(key, 3), society.mean.shape[1]
+    from_prior = max(int(share * n), 1)
+    ranks = (jnp.arange(n - from_prior) + jax.random.uniform(keys[0])) / (n - from_prior)
+    cumulative = jnp.cumsum(jnp.exp(society.log_weights))
+    which = jnp.minimum(jnp.searchsorted(cumulative, ranks), len(cumulative) - 1)
+    noise = jax.random.normal(keys[1], (n - from_prior, size))
+    own = society.mean[which] + jnp.einsum("nij,nj->ni", society.root[which], noise)
+    places = jnp.concatenate([own, jax.random.normal(keys[2], (from_prior, size))])
+    each = log_densities(places, society.mean, society.root) + society.log_weights
+    of_experts = jax.scipy.special.logsumexp(each, axis=1) + np.log(1 - from_prior / n)
+    return places, jnp.logaddexp(of_experts, log_standard_normal(places) + np.log(from_prior / n))

@@ -20,13 +20,20 @@ import numpy as np
 from jaxtyping import Array, Key, PRNGKeyArray
 from pydantic import Field
 
-from bayes_badger.belief import Draws, Mixture, Posterior
+from bayes_badger.belief import Draws, Mixture, Posterior, in_chains
 from bayes_badger.errors import BadgerError, listed
 from bayes_badger.evidence import Evidence
-from bayes_badger.evidence.compiled import data_of
-from bayes_badger.inner_loop._alone import drawn, unfit_alone, why_not_alone
+from bayes_badger.evidence.compiled import data_of, task_columns_of
+from bayes_badger.inner_loop._alone import (
+    drawn,
+    shares,
+    unfit_alone,
+    unfit_given,
+    why_not_alone,
+)
 from bayes_badger.inner_loop._chunks import over_chunks
-from bayes_badger.inner_loop._integrated import DrawSettings
+from bayes_badger.inner_loop._integrated import DrawSettings, constrained
+from bayes_badger.inner_loop._lifetime import Sizes, doubts, infer_shared, told
 from bayes_badger.inner_loop._offline import Effort, refit_only, take_in
 from bayes_badger.inner_loop._plan import (
     Plan,
@@ -39,6 +46,7 @@ from bayes_badger.inner_loop._policy import Policy, Untaught
 from bayes_badger.inner_loop._portions import at_one_length, portions
 from bayes_badger.inner_loop._predictive import CLOUD
 from bayes_badger.inner_loop._society import Society, alive, all_alike, as_mixture
+from bayes_badger.inner_loop._split import unfit
 from bayes_badger.inner_loop._stream import assimilate, through
 from bayes_badger.inner_loop._taught import load
 from bayes_badger.inner_loop.protocol import Report, StepInfo, silent
@@ -62,6 +70,8 @@ class Settings(DrawSettings):
     points: int = Field(32, ge=4, multiple_of=2, description="of each expert, in a refit")
     policy: str = Field("none", description="between refits: none, universal, or a file of one")
     stream: bool = Field(False, description="row by row after the first 64, in constant memory")
+    shared: int = Field(32, ge=4, le=1024, description="experts over what tasks share")
+    given: int = Field(8, ge=1, le=1024, description="experts of a task, given what is shared")
 
 
 class ExpertState(eqx.Module):
@@ -103,6 +113,12 @@ class Experts(eqx.Module):
 
     def why_not(self, program: Program, evidence: Evidence) -> str | None:
         """Why it does not apply; None where it does."""
+        if shares(program, evidence):
+            reason = unfit(program, evidence) or unfit_given(program)
+            if reason is None and (not self.settings.sweeps or self.settings.stream):
+                names = listed(latent.name for latent in program.select(LIFETIME))
+                reason = f"cannot carry what tasks share ({names}) through a filter: sweep instead"
+            return reason
         reason = why_not_alone(program, evidence)
         if reason is None and not self.settings.sweeps:
             reason = _unfit_for_a_pass(program)
@@ -115,6 +131,8 @@ class Experts(eqx.Module):
         reason = self.why_not(program, evidence)
         if reason is not None:
             raise BadgerError(f"experts {reason}")
+        if shares(program, evidence):
+            return self._of_lifetime(program, evidence, key, report)
         keys = jax.random.split(key)
         found = self.societies(program, evidence, keys[0], report)
         mixture = as_mixture(found.society, program.latents)
@@ -217,6 +235,30 @@ class Experts(eqx.Module):
         some = np.flatnonzero(evidence.lengths)[:256]
         block = evidence.select(some).padded()
         return make_plan(program, rows_to_look_at(data_of(block), block.mask))
+
+    def _of_lifetime(
+        self, program: Program, evidence: Evidence, key: PRNGKeyArray, report: Report
+    ) -> Posterior:
+        """The belief about what tasks share and about each of them, as draws."""
+        settings = self.settings
+        shape = settings.chains, settings.draws
+        sizes = Sizes(experts=settings.shared, of_task=settings.given)
+        found = infer_shared(program, evidence, key, shape[0] * shape[1], sizes, report)
+        columns = task_columns_of(evidence)
+        values = constrained(program, found.lifetimes, found.tasks, columns, found.discrete)
+        return Posterior(
+            Draws(
+                {name: in_chains(x, shape) for name, x in values.items()},
+                {},
+                variables=program.variables,
+            ),
+            log_evidence=found.log_evidence,
+            log_evidence_error=found.log_evidence_error,
+            independent=True,
+            approximate=True,
+            notes=(told(found, settings.shared, settings.given),),
+            warnings=doubts(found, evidence),
+        )
 
     def _of_chunk(
         self,

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float, Key, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, Key, PyTree
 
 from bayes_badger.belief.gaussian import log_standard_normal
 from bayes_badger.evidence import Evidence
@@ -25,7 +25,7 @@ from bayes_badger.inner_loop._chunks import each_task, over_chunks
 from bayes_badger.inner_loop._offline import log_joint_of
 from bayes_badger.inner_loop._points import cloud
 from bayes_badger.inner_loop._portions import at_one_length
-from bayes_badger.inner_loop._society import Society, log_densities
+from bayes_badger.inner_loop._society import Society, defended
 from bayes_badger.inner_loop.experts import Experts
 from bayes_badger.inner_loop.protocol import silent
 from bayes_badger.program import Data, Program
@@ -93,7 +93,7 @@ def _of_tasks(
         if straight:
             places, proposed = _around(experts, points)
         else:
-            places, proposed = _drawn(experts, key, points * len(experts.log_weights))
+            places, proposed = defended(experts, key, points * len(experts.log_weights), PRIOR)
 
         def value(flat: Array) -> Array:
             log_joint, relative = log_joint_of(bound(program, unflatten(flat)), data, seen, best)
@@ -115,20 +115,3 @@ def _around(society: Society, points: int) -> tuple[Float[Array, "n u"], Float[A
     mean, root = society.mean[0], society.root[0]
     noise = jnp.asarray(cloud(max(points, 2 * len(mean)), len(mean)), jnp.float32)
     return mean + noise @ root.T, log_standard_normal(noise) - jnp.log(jnp.diag(root)).sum()
-
-
-def _drawn(
-    society: Society, key: PRNGKeyArray, n: int
-) -> tuple[Float[Array, "n u"], Float[Array, " n"]]:
-    """Draws from the experts and some from the prior, and the log density of both together."""
-    keys, size = jax.random.split(key, 3), society.mean.shape[1]
-    from_prior = max(int(PRIOR * n), 1)
-    ranks = (jnp.arange(n - from_prior) + jax.random.uniform(keys[0])) / (n - from_prior)
-    cumulative = jnp.cumsum(jnp.exp(society.log_weights))
-    which = jnp.minimum(jnp.searchsorted(cumulative, ranks), len(cumulative) - 1)
-    noise = jax.random.normal(keys[1], (n - from_prior, size))
-    own = society.mean[which] + jnp.einsum("nij,nj->ni", society.root[which], noise)
-    places = jnp.concatenate([own, jax.random.normal(keys[2], (from_prior, size))])
-    each = log_densities(places, society.mean, society.root) + society.log_weights
-    of_experts = jax.scipy.special.logsumexp(each, axis=1) + np.log(1 - from_prior / n)
-    return places, jnp.logaddexp(of_experts, log_standard_normal(places) + np.log(from_prior / n))

@@ -403,26 +403,44 @@ class Program(eqx.Module):
     # --- one task, all its steps
 
     def rows_and_factors(
-        self, u: Float[Array, " size"], data: Data
+        self,
+        u: Float[Array, " size"],
+        data: Data,
+        discrete: Mapping[str, Array] | None = None,
+        own: bool = False,
     ) -> tuple[Float[Array, " step"], Float[Array, ""]]:
         """Log likelihood of each row of one task, `data` of `[1, step, ...]`, and of its factors.
 
         Where the program is prior-normal, the log density of u is the sum of both, plus that of
         N(0, I).
+
+        Args:
+            u: The flat vector.
+            data: Of the task.
+            discrete: Values of discrete latents, by name, `[*shape]`.
+            own: Whether only the task's own factors count, not those of the lifetime.
         """
-        walked = self._at(*self._split(u), data)
-        factors = [site for site in walked.sites.values() if site.kind in ("factor", "observed")]
+        walked = self._at(*self._split(u), data, self._of_one(discrete))
+        factors = [
+            site
+            for site in walked.sites.values()
+            if site.kind in ("factor", "observed") and (site.inside(TASK) or not own)
+        ]
         total = sum((jnp.sum(site.log_prob) for site in factors), jnp.zeros(()))
         return self.rows_of(walked, data)[0], total
 
     def outcome_parameters(
-        self, u: Float[Array, " size"], data: Data
+        self,
+        u: Float[Array, " size"],
+        data: Data,
+        discrete: Mapping[str, Array] | None = None,
     ) -> tuple[Float[Array, "step p"], Float[Array, "step p p"]]:
         """The parameters of each outcome's family, and the information of an outcome about them.
 
         Only where `information` is "expected". The entries of a vector outcome stand in a row.
         """
-        known = outcome_information(self._at(*self._split(u), data).sites[self.outcome.site].fn)
+        walked = self._at(*self._split(u), data, self._of_one(discrete))
+        known = outcome_information(walked.sites[self.outcome.site].fn)
         if known is None:
             raise ValueError(f"{self.outcome.family} has no information in closed form")
         return per_row(*known, data)

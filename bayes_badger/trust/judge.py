@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from bayes_badger.belief import Draws, Mixture, Posterior
+from bayes_badger.belief.importance import resampled, smoothed
 from bayes_badger.evidence import Evidence
 from bayes_badger.evidence.compiled import task_columns_of
 from bayes_badger.inner_loop import nuts
@@ -28,7 +29,7 @@ from bayes_badger.inner_loop.experts import Experts, Settings
 from bayes_badger.inner_loop.protocol import Report, silent
 from bayes_badger.program import Data, Program
 from bayes_badger.trust.verdicts import OFF, REFINE, Verdicts, told
-from bayes_badger.trust.weights import Weighed, resampled, smoothed, weighed
+from bayes_badger.trust.weights import Weighed, weighed
 
 # Draws that are weighed for each that is kept.
 PER_DRAW = 2

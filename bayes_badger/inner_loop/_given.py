@@ -1,0 +1,213 @@
+"""Tasks given what they share: the evidence of each, and a draw of its latents, at many lifetimes.
+
+    log p(D_i | a) = log ∫ p(z | a) p(D_i | z, a) dz
+
+Given a, tasks do not touch each other. Where one Gaussian is the posterior of z a climb gives the
+integral in closed form; else a few experts climb, are refitted, and importance weights of their
+points give it without bias. The points are the same at every lifetime but for the experts' own
+places, so that what noise they have hardly differs from one lifetime to the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key
+
+from bayes_badger.evidence import Evidence
+from bayes_badger.inner_loop import _small as small
+from bayes_badger.inner_loop._chunks import each_task, over_chunks
+from bayes_badger.inner_loop._climb import expand
+from bayes_badger.inner_loop._offline import Effort, climbed_into, log_joint_of
+from bayes_badger.inner_loop._plan import Plan, make_plan, prior_society
+from bayes_badger.inner_loop._policy import Untaught
+from bayes_badger.inner_loop._portions import at_one_length
+from bayes_badger.inner_loop._refit import offered, refitted, weighed
+from bayes_badger.inner_loop._society import Society
+from bayes_badger.inner_loop.protocol import Report, silent
+from bayes_badger.program import Data, Program
+
+# Lifetimes of a task that are computed at once, times rows and experts.
+AT_ONCE = 2**17
+# Lifetimes at which it is looked at whether tasks are straight.
+LOOKED_AT = 3
+
+
+class Given(eqx.Module):
+    """A program in which all that tasks share is held fixed: a task's own flat vector is left."""
+
+    program: Program
+    lifetime: Float[Array, " lifetime"]
+    discrete: Mapping[str, Array]
+
+    @property
+    def size(self) -> int:
+        """Length of a task's own flat vector."""
+        return self.program.task_size
+
+    @property
+    def information(self) -> str:
+        """Where its information comes from."""
+        return self.program.information
+
+    @property
+    def outcome(self) -> Any:
+        """What is observed."""
+        return self.program.outcome
+
+    @property
+    def example(self) -> Data:
+        """As the program's."""
+        return self.program.example
+
+    def rows_and_factors(self, z: Float[Array, " z"], data: Data) -> tuple[Array, Array]:
+        """Log likelihood of each row of one task, and of its own factors."""
+        u = jnp.concatenate([self.lifetime, z])
+        return self.program.rows_and_factors(u, data, self.discrete, own=True)
+
+    def outcome_parameters(self, z: Float[Array, " z"], data: Data) -> tuple[Array, Array]:
+        """The parameters of each outcome's family, and the information of an outcome on them."""
+        u = jnp.concatenate([self.lifetime, z])
+        return self.program.outcome_parameters(u, data, self.discrete)
+
+
+class OfTasks(NamedTuple):
+    """What tasks say of some lifetimes, `[lifetime, task, ...]`.
+
+    Attributes:
+        log_evidence: log p(D_i | a), in nats.
+        latents: A draw of each task's flat vector given a.
+        effective: Effective number of the points that gave it; infinite for closed forms.
+    """
+
+    log_evidence: Any
+    latents: Any
+    effective: Any
+
+
+def plan_given(program: Program, data: Data, discrete: Mapping[str, Array]) -> Plan:
+    """How tasks are inferred, from rows as if of one task, at a few lifetimes: the most bent."""
+    plans = []
+    for i in range(LOOKED_AT):
+        away = jax.random.normal(jax.random.key(i), (program.lifetime_size,))
+        given: Any = Given(program, away if i else jnp.zeros(program.lifetime_size), discrete)
+        plans.append(make_plan(given, data))
+    return max(plans, key=lambda plan: plan.directions.shape[1])
+
+
+def tasks_at(
+    program: Program,
+    evidence: Evidence,
+    lifetimes: Float[np.ndarray, "lifetime a"],
+    discrete: Mapping[str, Array],
+    plan: Plan,
+    effort: Effort,
+    experts: int,
+    keys: tuple[Key[Array, " task"], Key[Array, " lifetime"]],
+    report: Report = silent,
+) -> OfTasks:
+    """All tasks at some lifetimes.
+
+    Args:
+        program: The lifted program.
+        evidence: Of the tasks.
+        lifetimes: Coordinates that all tasks share.
+        discrete: Values of discrete latents that all tasks share, by name.
+        plan: How tasks are inferred.
+        effort: How hard to try.
+        experts: Of each task.
+        keys: One for each task, for its points; one for each lifetime, for the draws.
+        report: Is told how far it has come.
+    """
+    prior = prior_society(plan, 1 if plan.straight else experts, program.task_size)
+    points = jnp.asarray(lifetimes, jnp.float32)
+
+    def work(tasks: np.ndarray, data: Data, mask: np.ndarray) -> OfTasks:
+        data, seen = at_one_length(data, mask)
+        own = keys[0][jnp.asarray(tasks)]
+        return _of_chunk(
+            program, prior, data, seen, own, keys[1], points, discrete, effort, plan.straight
+        )
+
+    found = over_chunks(evidence, work, report, "tasks")
+    return OfTasks(*(np.swapaxes(x, 0, 1) for x in found))
+
+
+@eqx.filter_jit
+def _of_chunk(
+    program: Program,
+    prior: Society,
+    data: Data,
+    seen: Array,
+    keys: Key[Array, " task"],
+    draw_keys: Key[Array, " lifetime"],
+    lifetimes: Array,
+    discrete: Mapping[str, Array],
+    effort: Effort,
+    straight: bool,
+) -> OfTasks:
+    batch = max(1, AT_ONCE // (data.steps * len(prior.log_weights)))
+
+    def one(xs: tuple[Data, Array, Array, Array]) -> OfTasks:
+        data, seen, key, own_key = xs
+        data = jax.tree.map(lambda x: x[None], data)
+
+        def at(xs: tuple[Array, Array]) -> OfTasks:
+            lifetime, draw_key = xs
+            given = Given(program, lifetime, discrete)
+            draw = jax.random.fold_in(draw_key, own_key)
+            if not given.size:
+                rows, factors = given.rows_and_factors(jnp.zeros(0), data)
+                total = jnp.where(seen, rows, 0.0).sum() + factors
+                return OfTasks(total, jnp.zeros(0), jnp.array(jnp.inf))
+            if straight:
+                return _straight(given, data, seen, draw)
+            return _weighed(given, prior, data, seen, key, draw, effort)
+
+        return jax.lax.map(at, (lifetimes, draw_keys), batch_size=batch)
+
+    return each_task(one, (data, seen, keys, jnp.arange(len(seen))))
+
+
+def _straight(given: Any, data: Data, seen: Array, key: Array) -> OfTasks:
+    """Of one task, in closed form: at its mode, for in single precision far from it is rough."""
+    eye = jnp.eye(given.size)
+
+    def move(_: int, carry: tuple[Array, ...]) -> tuple[Array, ...]:
+        z = carry[0]
+        at = expand(given, z, eye, data, seen)
+        half = small.root_of_inverse(eye + at.information)
+        slope = small.matvec(half.T, at.score - z)
+        height = at.value - 0.5 * small.square(z) + 0.5 * small.square(slope)
+        return z + small.matvec(half, slope), half, height + small.log_det(half)
+
+    start = jnp.zeros(given.size), eye, jnp.zeros(())
+    mean, half, log_evidence = jax.lax.fori_loop(0, 2, move, start)
+    z = mean + small.matvec(half, jax.random.normal(key, (given.size,)))
+    return OfTasks(log_evidence, z, jnp.array(jnp.inf))
+
+
+def _weighed(
+    given: Any, prior: Society, data: Data, seen: Array, key: Array, draw: Array, effort: Effort
+) -> OfTasks:
+    """Of one task, by importance weights of its experts' points."""
+    keys = jax.random.split(key, 5)
+    policy = Untaught()
+    near = climbed_into(
+        given, policy, prior, data, seen, seen, keys[:3], effort, False, False
+    ).society
+    best = near.mean[jnp.argmax(near.log_weights)]
+    log_joint, relative = log_joint_of(given, data, seen, best)
+    society = near
+    if effort.refits:
+        society, _ = refitted(log_joint, near, policy, keys[3], effort.refits, effort.points)
+    points = max(effort.points, 2 * given.size)
+    offer = offered(society, jnp.ones(len(society.log_weights)), keys[4], points)
+    found = weighed(offer, log_joint(offer.points))
+    which = jax.random.categorical(draw, jnp.log(found.exact))
+    return OfTasks(found.check.log_evidence + relative, offer.points[which], found.check.ess)

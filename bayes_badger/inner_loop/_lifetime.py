@@ -1,0 +1,441 @@
+"""What tasks share: experts over it alone, every task's own latents integrated out given it.
+
+    p(a | D) ∝ p(a) Π_i p(D_i | a)
+
+Experts hold Gaussians over `a`, propose lifetimes, hear from each task what its evidence is there,
+and are refitted (population Monte Carlo), while evidence is let in as 32 tasks, then 128, 512, ...:
+each portion narrows the belief by a factor of two in each direction, which a refit can follow. A
+joint Gaussian over a and z could not learn a scale: where z is 0 a task says nothing of it.
+
+Costs are linear in the tasks, and memory is that of the draws. Tasks are taken in an order that
+their evidence gives, so that the order in which they came is nothing to the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Key, PRNGKeyArray
+
+from bayes_badger.belief.importance import smoothed
+from bayes_badger.errors import BadgerError, listed
+from bayes_badger.evidence import Evidence
+from bayes_badger.evidence.compiled import data_of
+from bayes_badger.inner_loop import _quadratic as quadratic
+from bayes_badger.inner_loop._given import OfTasks, plan_given, tasks_at
+from bayes_badger.inner_loop._offline import Effort
+from bayes_badger.inner_loop._plan import Plan, prior_society, rows_to_look_at
+from bayes_badger.inner_loop._reborn import reborn_as_splits
+from bayes_badger.inner_loop._refit import Offer, Weighted, offered, relearned, weighed
+from bayes_badger.inner_loop._society import Society, defended
+from bayes_badger.inner_loop._split import assignments, count_of
+from bayes_badger.inner_loop.protocol import Report
+from bayes_badger.program import LIFETIME, Data, Program
+
+# Tasks of the first portion, and how much larger each is than the one before.
+FIRST, FACTOR = 32, 4
+# Rounds of refits at most: of the first portion, of those between, and of all tasks.
+ROUNDS, BETWEEN, LAST = 20, 5, 8
+# No more rounds where experts are this close to the posterior, in nats.
+CLOSE = 0.01
+# While fewer points count than so many for each dimension and one, experts are gathered around the
+# mean and covariance of the weights, flattened until as many count; refits would starve.
+SPARSE = 10.0
+# Of the points that draws are taken from, this share is the prior's.
+PRIOR = 0.02
+# Below this share of an equal weight an expert is re-born as part of a heavy one.
+REBORN = 1e-2
+# Assignments of discrete latents that weigh less do without draws.
+NEGLIGIBLE = 1e-4
+# Tasks from which it is read how they are inferred.
+LOOKED_AT = 256
+
+
+class Shared(NamedTuple):
+    """The belief about a lifetime.
+
+    Attributes:
+        lifetimes: Draws of what tasks share, `[draw, a]`.
+        tasks: Of each task's own, `[draw, task, z]`.
+        discrete: Of discrete latents that tasks share, by name, `[draw, ...]`.
+        log_evidence: Of all outcomes, in nats.
+        log_evidence_error: Its standard error by the spread of the weights.
+        ess: Effective number of the weighed points of which the draws are some.
+        points: How many points those are.
+        effective: Of each task, the least number of points that count, in the mean over lifetimes.
+        log_weights: Of points, as many for each assignment, for Pareto's k.
+        rounds: Of refits to all tasks.
+    """
+
+    lifetimes: np.ndarray
+    tasks: np.ndarray
+    discrete: dict[str, np.ndarray]
+    log_evidence: float
+    log_evidence_error: float
+    ess: float
+    points: int
+    effective: np.ndarray
+    log_weights: np.ndarray
+    rounds: int
+
+
+class Sizes(NamedTuple):
+    """How hard to try.
+
+    Attributes:
+        experts: Over what tasks share.
+        points: Of each of these experts.
+        of_task: Experts of a task, given what is shared.
+        effort: Sweeps, refits and points of those.
+    """
+
+    experts: int = 32
+    points: int = 32
+    of_task: int = 8
+    effort: Effort = Effort(8, 0, 16)
+
+
+# Fewer weighed points, or fewer of a task's, do not carry what is said.
+ENOUGH, ENOUGH_OF_TASK, PARETO_K, EVEN = 400.0, 10.0, 0.7, 0.5
+
+
+def told(found: Shared, experts: int, of_task: int) -> str:
+    """How it was come by, in one sentence."""
+    if np.isinf(found.effective).all():
+        tasks = "each task in closed form given it"
+    else:
+        tasks = f"each task by {of_task} given it"
+    return (
+        f"{experts} experts over what tasks share, {tasks}; draws were weighed by the true "
+        f"density: of {found.points}, {found.ess:.0f} count"
+    )
+
+
+def doubts(found: Shared, evidence: Evidence) -> tuple[str, ...]:
+    """Why its numbers are not to be trusted, one sentence each."""
+    doubts = []
+    k = smoothed(found.log_weights)[1]
+    # Of weights that are nearly equal k says nothing.
+    if found.ess < ENOUGH or (k > PARETO_K and found.ess < EVEN * found.points):
+        doubts.append(
+            f"the experts missed what tasks share: of {found.points} weighed points only "
+            f"{found.ess:.0f} count (Pareto k {k:.2f}); raise inference.shared, or use recipe nuts"
+        )
+    few = np.flatnonzero(found.effective < ENOUGH_OF_TASK)
+    if len(few):
+        names = listed([f"'{evidence.tasks[i]}'" for i in few], 3)
+        doubts.append(
+            f"{len(few)} of {evidence.n_tasks} tasks were missed by their experts ({names}): raise "
+            "inference.given, or use recipe nuts"
+        )
+    return tuple(doubts)
+
+
+class _Assigned(NamedTuple):
+    """Points under one assignment of discrete latents, weighed."""
+
+    lifetimes: np.ndarray
+    tasks: np.ndarray
+    log_weights: np.ndarray
+    effective: np.ndarray
+    rounds: int
+
+
+def infer_shared(
+    program: Program,
+    evidence: Evidence,
+    key: PRNGKeyArray,
+    draws: int,
+    sizes: Sizes,
+    report: Report,
+) -> Shared:
+    """Draws from the posterior of a whole lifetime.
+
+    Args:
+        program: Of prior-normal coordinates, without discrete latents of tasks.
+        evidence: Of all tasks.
+        key: For points and draws.
+        draws: How many.
+        sizes: How hard to try.
+        report: Is told how far it has come.
+    """
+    states = assignments(program, LIFETIME)
+    if isinstance(states, str):
+        raise BadgerError(f"{program.name}: experts {states}")
+    order = _canonical(evidence)
+    back = np.argsort(order)
+    work = _Work(program, evidence.select(order), key, sizes, report)
+    wanted = -(-draws // work.size) + 1
+    found = []
+    for i in range(count_of(states)):
+        one = {name: jnp.asarray(x[i]) for name, x in states.items()}
+        found.append(work.posterior(one, wanted))
+    each = np.stack([x.log_weights for x in found])
+    totals = np.logaddexp.reduce(each, axis=1) - np.log(each.shape[1])
+    log_evidence = float(np.logaddexp.reduce(totals))
+    weights = np.exp(each - each.max())
+    weights /= weights.sum()
+    chance = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
+    place = (np.arange(draws) + chance.uniform()) / draws
+    chosen = np.searchsorted(np.cumsum(weights.ravel()), place)
+    chosen = chance.permutation(np.minimum(chosen, weights.size - 1))
+    which, at = np.unravel_index(chosen, weights.shape)
+    lifetimes = np.stack([x.lifetimes for x in found])[which, at]
+    tasks = np.stack([x.tasks for x in found])[which, at][:, back]
+    ess = float(1.0 / (weights**2).sum())
+    share = weights.sum(1)
+    effective = sum(w * x.effective for w, x in zip(share, found, strict=True))[back]
+    return Shared(
+        lifetimes,
+        tasks,
+        {name: x[which] for name, x in states.items()},
+        log_evidence,
+        float(np.sqrt(max(1.0 / ess - 1.0 / weights.size, 0.0))),
+        ess,
+        int(weights.size),
+        np.asarray(effective),
+        each[share.argmax()],
+        max(x.rounds for x in found),
+    )
+
+
+class _Work:
+    """What stays the same for all assignments of discrete latents."""
+
+    def __init__(
+        self,
+        program: Program,
+        evidence: Evidence,
+        key: PRNGKeyArray,
+        sizes: Sizes,
+        report: Report,
+    ) -> None:
+        self.program, self.evidence, self.sizes, self.report = program, evidence, sizes, report
+        self.keys = jax.random.split(key, 4)
+        self.task_keys = jax.random.split(self.keys[0], evidence.n_tasks)
+        self.counts = _portions(evidence.n_tasks)
+        some = evidence.select(np.flatnonzero(evidence.lengths)[:LOOKED_AT])
+        block = some.padded()
+        self.rows = rows_to_look_at(data_of(block), block.mask) if some.n_rows else None
+        self.one = data_of(evidence.select(np.arange(1)).padded())
+        self.size = len(_points(_prior(program, sizes), self.keys[1], sizes.points).points)
+        self.plans: dict[Any, Plan] = {}
+
+    def posterior(self, discrete: Mapping[str, Array], wanted: int) -> _Assigned:
+        """Points of the posterior under one assignment; so many times as many as of a round."""
+        program, sizes = self.program, self.sizes
+        plan = self._plan(discrete)
+        society, rounds = _prior(program, sizes), 0
+        for i, count in enumerate(self.counts):
+            last = i == len(self.counts) - 1
+            most = LAST + (ROUNDS if i == 0 else 0) if last else (ROUNDS if i == 0 else BETWEEN)
+            evidence = self.evidence.select(np.arange(count))
+            society, rounds = self._learned(society, evidence, discrete, plan, most, i)
+        total: list[tuple[np.ndarray, np.ndarray, OfTasks]] = []
+        for i in range(wanted):
+            key = jax.random.fold_in(self.keys[2], i)
+            points, proposed = _drawn(society, key, self.size)
+            joint, of_tasks = self._joint(points, self.evidence, discrete, plan, key)
+            total.append(
+                (points, np.where(np.isfinite(joint), joint - proposed, -np.inf), of_tasks)
+            )
+        lifetimes, log_weights = (np.concatenate([x[i] for x in total]) for i in range(2))
+        tasks = np.concatenate([x[2].latents for x in total])
+        effective = np.concatenate([x[2].effective for x in total])
+        share = np.exp(log_weights - np.logaddexp.reduce(log_weights))
+        with np.errstate(invalid="ignore"):
+            least = np.where(share[:, None] > 0, share[:, None] * effective, 0.0).sum(0)
+        return _Assigned(lifetimes, tasks, log_weights, least, rounds)
+
+    def _learned(
+        self,
+        society: Society,
+        evidence: Evidence,
+        discrete: Mapping[str, Array],
+        plan: Plan,
+        most: int,
+        portion: int,
+    ) -> tuple[Society, int]:
+        """The best of some rounds of refits to some tasks."""
+        best, lowest = society, np.inf
+        none, start = jnp.zeros(self.sizes.experts), _prior(self.program, self.sizes)
+        for i in range(most):
+            name = f"what {evidence.n_tasks} tasks share"
+            self.report(name, i, most, f"{lowest:.3f} nats from it" if np.isfinite(lowest) else "")
+            key = jax.random.fold_in(jax.random.fold_in(self.keys[1], portion), i)
+            society = _reborn(society, none)
+            offer = _points(society, key, self.sizes.points)
+            points = np.asarray(offer.points)
+            joint, _ = self._joint(offer.points, evidence, discrete, plan, key)
+            after, check = _refit(society, offer, joint - joint.max())
+            divergence, ess = float(check.divergence), float(check.ess)
+            if divergence < lowest:
+                best, lowest = society, divergence
+            if divergence < CLOSE:
+                break
+            sparse = ess < SPARSE * (points.shape[1] + 1)
+            society = _gathered(start, offer, joint) if sparse else after
+        self.report(name, most, most, f"{lowest:.3f} nats from it")
+        return best, i + 1
+
+    def _joint(
+        self,
+        points: Any,
+        evidence: Evidence,
+        discrete: Mapping[str, Array],
+        plan: Plan,
+        key: PRNGKeyArray,
+    ) -> tuple[np.ndarray, OfTasks]:
+        """Log p(a, D) at some points, and what each task said."""
+        lifetimes = np.asarray(points, float)
+        of_tasks = tasks_at(
+            self.program,
+            evidence,
+            lifetimes,
+            discrete,
+            plan,
+            self.sizes.effort,
+            self.sizes.of_task,
+            (self.task_keys, jax.random.split(key, len(lifetimes))),
+        )
+        own = _own(self.program, lifetimes, self.one, discrete)
+        return own + of_tasks.log_evidence.astype(float).sum(1), of_tasks
+
+    def _plan(self, discrete: Mapping[str, Array]) -> Plan:
+        if self.rows is None:
+            return Plan(np.zeros((self.program.task_size, 0)), "")
+        return plan_given(self.program, self.rows, discrete)
+
+
+def _portions(tasks: int) -> list[int]:
+    """How many tasks each portion has: the last has all.
+
+    Example:
+        >>> _portions(10), _portions(200)
+        ([10], [32, 128, 200])
+    """
+    found = [min(FIRST, tasks)]
+    while found[-1] < tasks:
+        found.append(min(FACTOR * found[-1], tasks))
+    return found
+
+
+def _canonical(evidence: Evidence) -> np.ndarray:
+    """An order of tasks that their evidence gives, whatever order they came in."""
+    each = [evidence.columns[n] for n in sorted(evidence.columns)]
+    each += [] if evidence.outcome is None else [evidence.outcome]
+    starts = np.concatenate([[0], np.cumsum(evidence.lengths)[:-1]])
+    has = evidence.lengths > 0
+    keys = [evidence.lengths]
+    for name in sorted(evidence.task_columns):
+        keys += list(np.asarray(evidence.task_columns[name], float).reshape(evidence.n_tasks, -1).T)
+    for x in each:
+        flat = np.asarray(x, float).reshape(len(x), -1)
+        for column in flat.T:
+            sums = np.zeros(evidence.n_tasks)
+            # Weighed by position, so that two tasks with the same rows in another order differ.
+            sums[has] = np.add.reduceat(column, starts[has]) if len(column) else 0.0
+            keys.append(sums)
+    # Then by chance, so that the first portion is like the others.
+    return np.lexsort(keys[::-1])[np.random.default_rng(0).permutation(evidence.n_tasks)]
+
+
+def _prior(program: Program, sizes: Sizes) -> Society:
+    """The prior of what is shared, split along its first directions."""
+    size = program.lifetime_size
+    directions = np.eye(size)[:, : min(size, 3)]
+    return prior_society(Plan(directions, ""), sizes.experts, size)
+
+
+def _gathered(prior: Society, offer: Offer, joint: np.ndarray) -> Society:
+    """The prior's experts moved to where points weigh, by flattened weights' first two moments."""
+    points, base = np.asarray(offer.points), np.asarray(offer.base)
+    log_weights = np.where(np.isfinite(joint), joint - np.asarray(offer.proposed), -np.inf)
+
+    def share(power: float) -> np.ndarray:
+        logs = base + np.where(np.isfinite(log_weights), power * log_weights, -np.inf)
+        weights = np.exp(logs - logs.max())
+        return weights / weights.sum()
+
+    low, high = 0.0, 1.0
+    for _ in range(30):
+        middle = 0.5 * (low + high)
+        fits = 1.0 / (share(middle) ** 2).sum() >= SPARSE * (points.shape[1] + 1)
+        low, high = (middle, high) if fits else (low, middle)
+    weights = share(low)
+    mean = weights @ points
+    apart = points - mean
+    root = np.linalg.cholesky(apart.T @ (weights[:, None] * apart))
+    experts = mean + np.asarray(prior.mean) @ root.T
+    return prior._replace(mean=experts, root=root @ np.asarray(prior.root))
+
+
+def _double(tree: Any) -> Any:
+    return jax.tree.map(lambda x: jnp.asarray(np.asarray(x), jnp.float64), tree)
+
+
+def _points(society: Society, key: Key[Array, ""], points: int) -> Offer:
+    with jax.enable_x64(True):
+        offer: Offer = _offered(_double(society), key, max(points, 2 * society.mean.shape[1]))
+    return offer
+
+
+@eqx.filter_jit
+def _offered(society: Society, key: Key[Array, ""], points: int) -> Offer:
+    return offered(society, jnp.ones(len(society.log_weights)), key, points)
+
+
+def _drawn(society: Society, key: Key[Array, ""], n: int) -> tuple[np.ndarray, np.ndarray]:
+    with jax.enable_x64(True):
+        found = _defended(_double(society), key, n)
+    return np.asarray(found[0]), np.asarray(found[1])
+
+
+@eqx.filter_jit
+def _defended(society: Society, key: Key[Array, ""], n: int) -> tuple[Array, Array]:
+    return defended(society, key, n, PRIOR)
+
+
+def _reborn(society: Society, none: Array) -> Society:
+    with jax.enable_x64(True):
+        found: Society = _split(_double(society), jnp.asarray(REBORN), _double(none))
+    return found
+
+
+@eqx.filter_jit
+def _split(society: Society, threshold: Array, none: Array) -> Society:
+    return reborn_as_splits(society, threshold, none)[0]
+
+
+def _refit(society: Society, offer: Offer, joint: np.ndarray) -> tuple[Society, Any]:
+    with jax.enable_x64(True):
+        found: tuple[Society, Any] = _refitted(_double(society), offer, jnp.asarray(joint))
+    return found
+
+
+@eqx.filter_jit
+def _refitted(society: Society, offer: Offer, joint: Array) -> tuple[Society, Any]:
+    found: Weighted = weighed(offer, joint)
+    return relearned(society, jnp.ones(len(society.log_weights)), found), found.check
+
+
+def _own(
+    program: Program, lifetimes: np.ndarray, data: Data, discrete: Mapping[str, Array]
+) -> np.ndarray:
+    """Log prior of some lifetimes, factors included."""
+    with jax.enable_x64(True):
+        data = jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), data)
+        found = _log_prior(program, jnp.asarray(lifetimes), data, dict(discrete))
+    return np.asarray(found, float)
+
+
+@eqx.filter_jit
+def _log_prior(
+    program: Program, lifetimes: Array, data: Data, discrete: Mapping[str, Array]
+) -> Array:
+    return jax.vmap(lambda a: quadratic.lifetime_density(program, a, data, discrete))(lifetimes)

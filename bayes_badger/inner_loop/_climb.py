@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int
 
 from bayes_badger.inner_loop import _small as small
 from bayes_badger.inner_loop._policy import Look, Policy
-from bayes_badger.program import Data, Program
+from bayes_badger.program import Data, OneTask
 from bayes_badger.program.program import EXPECTED, SIGMA_POINTS
 from bayes_badger.program.sigma_points import nearest_psd, stein_score_and_hessian
 
@@ -59,7 +59,7 @@ class Climbed(NamedTuple):
 
 
 def expand(
-    program: Program, u: Array, root: Array, data: Data, mask: Array, with_factors: bool = True
+    program: OneTask, u: Array, root: Array, data: Data, mask: Array, with_factors: bool = True
 ) -> Expansion:
     """Score and information of one task's evidence at a point, or around it without a gradient.
 
@@ -118,7 +118,7 @@ class _Place(NamedTuple):
 
 
 def climb(
-    program: Program,
+    program: OneTask,
     policy: Policy,
     prior: tuple[Array, Array],
     hidden: Float[Array, "u h"],

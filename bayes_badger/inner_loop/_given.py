@@ -95,7 +95,7 @@ def plan_given(program: Program, data: Data, discrete: Mapping[str, Array]) -> P
     plans = []
     for i in range(LOOKED_AT):
         away = jax.random.normal(jax.random.key(i), (program.lifetime_size,))
-        given: Any = Given(program, away if i else jnp.zeros(program.lifetime_size), discrete)
+        given = Given(program, away if i else jnp.zeros(program.lifetime_size), discrete)
         plans.append(make_plan(given, data))
     return max(plans, key=lambda plan: plan.directions.shape[1])
 
@@ -174,11 +174,11 @@ def _of_chunk(
     return each_task(one, (data, seen, keys, jnp.arange(len(seen))))
 
 
-def _straight(given: Any, data: Data, seen: Array, key: Array) -> OfTasks:
+def _straight(given: Given, data: Data, seen: Array, key: Array) -> OfTasks:
     """Of one task, in closed form: at its mode, for in single precision far from it is rough."""
     eye = jnp.eye(given.size)
 
-    def move(_: int, carry: tuple[Array, ...]) -> tuple[Array, ...]:
+    def move(_: Any, carry: tuple[Array, ...]) -> tuple[Array, ...]:
         z = carry[0]
         at = expand(given, z, eye, data, seen)
         half = small.root_of_inverse(eye + at.information)
@@ -193,7 +193,7 @@ def _straight(given: Any, data: Data, seen: Array, key: Array) -> OfTasks:
 
 
 def _weighed(
-    given: Any, prior: Society, data: Data, seen: Array, key: Array, draw: Array, effort: Effort
+    given: Given, prior: Society, data: Data, seen: Array, key: Array, draw: Array, effort: Effort
 ) -> OfTasks:
     """Of one task, by importance weights of its experts' points."""
     keys = jax.random.split(key, 5)

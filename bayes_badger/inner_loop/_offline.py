@@ -23,7 +23,7 @@ from bayes_badger.inner_loop._portions import Portion
 from bayes_badger.inner_loop._refit import Check, refitted
 from bayes_badger.inner_loop._search import look_around, send_scouts, with_scouts
 from bayes_badger.inner_loop._society import Society, normalised, relative_weights
-from bayes_badger.program import Data, Program
+from bayes_badger.program import Data, OneTask
 
 # Points whose log likelihoods are computed at once, times rows.
 AT_ONCE = 2**19
@@ -53,7 +53,7 @@ class Found(NamedTuple):
 
 @eqx.filter_jit
 def take_in(
-    program: Program,
+    program: OneTask,
     policy: Policy,
     society: Society,
     portion: Portion,
@@ -107,7 +107,7 @@ class Near(NamedTuple):
 
 
 def climbed_into(
-    program: Program,
+    program: OneTask,
     policy: Policy,
     experts: Society,
     data: Data,
@@ -139,7 +139,7 @@ def climbed_into(
 
 @eqx.filter_jit
 def refit_only(
-    program: Program,
+    program: OneTask,
     policy: Policy,
     society: Society,
     data: Data,
@@ -159,7 +159,7 @@ def refit_only(
 
 
 def _refitted(
-    program: Program,
+    program: OneTask,
     policy: Policy,
     experts: Society,
     data: Data,
@@ -176,7 +176,7 @@ def _refitted(
 
 
 def log_joint_of(
-    program: Program, data: Data, seen: Array, at: Array
+    program: OneTask, data: Data, seen: Array, at: Array
 ) -> tuple[LogJoint, Float[Array, ""]]:
     """Log p(u, rows) of points relative to the rows' log likelihood at a point, and the latter.
 

@@ -18,7 +18,7 @@ from bayes_badger.inner_loop._climb import expand
 from bayes_badger.inner_loop._points import centres, cloud
 from bayes_badger.inner_loop._predictive import CLOUD, LINE, NORMAL, SCALED_NORMAL
 from bayes_badger.inner_loop._society import Society
-from bayes_badger.program import Data, Program
+from bayes_badger.program import Data, OneTask, Program
 from bayes_badger.program.program import EXPECTED
 
 # At most so many directions are split; those of less than a share of the most bent one are not.
@@ -46,7 +46,7 @@ class Plan(NamedTuple):
         return self.directions.shape[1] == 0
 
 
-def make_plan(program: Program, data: Data) -> Plan:
+def make_plan(program: OneTask, data: Data) -> Plan:
     """Looks at some rows as if they were of one task.
 
     Args:
@@ -74,7 +74,7 @@ def plan_of_example(program: Program, key: PRNGKeyArray) -> Plan:
     return make_plan(program, example)
 
 
-def _predictive(program: Program, sloped: bool) -> str:
+def _predictive(program: OneTask, sloped: bool) -> str:
     if program.information != EXPECTED:
         return CLOUD
     if program.outcome.family == "Normal" and program.outcome.shape == ():
@@ -82,7 +82,7 @@ def _predictive(program: Program, sloped: bool) -> str:
     return LINE if _parameters(program) == 1 else CLOUD
 
 
-def _parameters(program: Program) -> int:
+def _parameters(program: OneTask) -> int:
     """Of one outcome's family."""
     example = program.example.task(slice(0, 1)).step(slice(0, 1))
     u = jnp.zeros(program.size)
@@ -90,7 +90,7 @@ def _parameters(program: Program) -> int:
 
 
 @eqx.filter_jit
-def _bends(program: Program, base: Array, data: Data) -> tuple[Array, Array, Array]:
+def _bends(program: OneTask, base: Array, data: Data) -> tuple[Array, Array, Array]:
     """How the information changes along each pair of directions, its size, and a scale's slope."""
     size = program.size
     root, mask = APART * jnp.eye(size), jnp.ones(data.steps, bool)

@@ -20,7 +20,7 @@ from bayes_badger.inner_loop._society import (
     log_densities,
     normalised,
 )
-from bayes_badger.program import Data, Program
+from bayes_badger.program import Data, OneTask
 
 # Scouts start at the better of two points, so much wider than the prior (in up to 3 dimensions).
 OF, WIDER, IN_DIMENSIONS = 2, 0.5, 3
@@ -43,7 +43,7 @@ def look_around(
 
 
 def send_scouts(
-    program: Program,
+    program: OneTask,
     policy: Policy,
     log_joint: LogJoint,
     society: Society,

@@ -3,6 +3,7 @@
 from bayes_badger.program.examples import STEPS, TASKS, from_inputs
 from bayes_badger.program.latent import LIFETIME, TASK, Derived, Latent
 from bayes_badger.program.lift import lift
+from bayes_badger.program.one_task import OneTask
 from bayes_badger.program.parts import Outcome, Simulated, Step, Terms
 from bayes_badger.program.program import Program
 from bayes_badger.program.signature import Signature, read_signature
@@ -18,6 +19,7 @@ __all__ = [
     "Data",
     "Derived",
     "Latent",
+    "OneTask",
     "Outcome",
     "Program",
     "Signature",

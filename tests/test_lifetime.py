@@ -1,0 +1,147 @@
+"""What tasks share, by experts: against closed forms and lattices, in any order, with doubts."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import pytest
+from hierarchies import gaussian_evidence, joint_covariance
+from scipy.stats import multivariate_normal, norm
+
+import bayes_badger as bb
+from bayes_badger.errors import BadgerError
+from bayes_badger.evidence import from_arrays
+from bayes_badger.inner_loop import _lifetime, grid
+from bayes_badger.inner_loop import experts as experts_loop
+from bayes_badger.inner_loop.protocol import silent
+
+TASKS, STEPS, DRAWS = 40, 3, 2000
+# Standard errors that a figure may be off: of some thirty, one false alarm in a million runs.
+SIGMAS = norm.isf(1e-6 / 30 / 2)
+
+
+@pytest.fixture(scope="module")
+def gaussian():
+    return gaussian_evidence(TASKS, STEPS)
+
+
+def inferred(program, evidence, key=0, sizes=None):
+    sizes = sizes or _lifetime.Sizes()
+    return _lifetime.infer_shared(program, evidence, jax.random.key(key), DRAWS, sizes, silent)
+
+
+@pytest.fixture(scope="module")
+def found(gaussian):
+    return inferred(*gaussian)
+
+
+def test_the_normal_hierarchy_in_closed_form(gaussian, found):
+    """Evidence, and mean and spread of what is shared and of a task, in standard errors."""
+    _, evidence = gaussian
+    y = evidence.outcome.reshape(TASKS, STEPS)
+    exact = multivariate_normal(cov=joint_covariance(TASKS, STEPS)).logpdf(y.ravel())
+    assert abs(found.log_evidence - exact) < SIGMAS * max(found.log_evidence_error, 1e-3)
+    variance = 1 / (1 + TASKS / (1 + 1 / STEPS))
+    mean = variance * y.mean(1).sum() / (1 + 1 / STEPS)
+    a, count = found.lifetimes[:, 0], min(found.ess, DRAWS)
+    assert abs(a.mean() - mean) < SIGMAS * np.sqrt(variance / count)
+    assert abs(a.std() / np.sqrt(variance) - 1) < SIGMAS / np.sqrt(2 * count)
+    # z = a + u, and given a the mean of z is that of a and of the rows' mean, with weights 1 and 3.
+    z = found.tasks[:, :, 0] + a[:, None]
+    share = STEPS / (STEPS + 1)
+    of_task = share * y.mean(1) + (1 - share) * mean
+    sd = np.sqrt(1 / (STEPS + 1) + (1 - share) ** 2 * variance)
+    assert (np.abs(z.mean(0) - of_task) < SIGMAS * sd / np.sqrt(count)).all()
+    assert (np.abs(z.std(0) / sd - 1) < SIGMAS / np.sqrt(2 * count)).all()
+    assert np.isinf(found.effective).all()
+    assert not _lifetime.doubts(found, evidence)
+
+
+def test_the_order_of_tasks_is_nothing_to_it(gaussian, found):
+    program, evidence = gaussian
+    shuffled = np.random.default_rng(0).permutation(TASKS)
+    other = inferred(program, evidence.select(shuffled))
+    sd = found.lifetimes.std(0)
+    assert (np.abs(other.lifetimes.mean(0) - found.lifetimes.mean(0)) < 1e-3 * sd).all()
+    moved = (
+        np.abs(other.tasks.mean(0) - found.tasks.mean(0)[shuffled]) / found.tasks.std(0)[shuffled]
+    )
+    assert moved.max() < 1e-3
+
+
+def test_experts_that_are_elsewhere_are_told(gaussian, monkeypatch):
+    def astray(self, society, *rest):
+        return society._replace(mean=society.mean + 3.0, root=0.05 * society.root), 1
+
+    monkeypatch.setattr(_lifetime._Work, "_learned", astray)
+    program, evidence = gaussian
+    told = _lifetime.doubts(inferred(program, evidence), evidence)
+    assert "the experts missed what tasks share" in told[0]
+
+
+def choices(x, hit=None):
+    """Which of two ways answers depend on x is a discrete latent of the lifetime."""
+    way = numpyro.sample("way", dist.Bernoulli(0.3))
+    mu = numpyro.sample("mu", dist.Normal(0, 1))
+    with numpyro.plate("task", x.shape[0], dim=-2):
+        z = numpyro.sample("z", dist.Normal(mu, 1))
+        with numpyro.plate("step", x.shape[1], dim=-1):
+            logits = z + jnp.where(way == 1, 1.0, 0.2) * x
+            numpyro.sample("hit", dist.Bernoulli(logits=logits), obs=hit)
+
+
+@pytest.fixture(scope="module")
+def chosen():
+    rng, program = np.random.default_rng(3), bb.lift(choices)
+    x = rng.normal(size=(6, 4))
+    hit = (rng.normal(size=(6, 1)) + x + rng.logistic(size=x.shape) > 0).astype(int)
+    evidence = from_arrays(program.signature, {"x": x}, hit, {})
+    # The last has no rows.
+    return program, evidence.select_rows(np.arange(5 * 4))
+
+
+def test_discrete_latents_that_tasks_share_against_a_lattice(chosen):
+    program, evidence = chosen
+    exact = grid.make(grid.Settings(chains=1, draws=4000)).infer(
+        program, evidence, jax.random.key(0)
+    )
+    found = inferred(program, evidence)
+    assert abs(found.log_evidence - exact.log_evidence) < max(
+        SIGMAS * found.log_evidence_error, 0.02
+    )
+    values, count = exact.draws.values, min(found.ess, DRAWS)
+    share = values["way"].mean()
+    error = np.sqrt(share * (1 - share) * (1 / count + 1 / 4000))
+    assert 0.05 < share < 0.95
+    assert abs(found.discrete["way"].mean() - share) < SIGMAS * error
+    mu = values["mu"].ravel()
+    off = found.lifetimes[:, 0].mean() - mu.mean()
+    assert abs(off) < SIGMAS * mu.std() * np.sqrt(1 / count + 1 / 4000)
+    z = found.tasks[:, :, 0] + found.lifetimes
+    theirs = values["z"].reshape(4000, 6)
+    sd = theirs.std(0)
+    assert (np.abs(z.mean(0) - theirs.mean(0)) < SIGMAS * sd * np.sqrt(1 / count + 1 / 4000)).all()
+    assert (np.abs(z.std(0) / sd - 1) < SIGMAS * np.sqrt(0.5 / count + 0.5 / 4000)).all()
+    assert (found.effective > _lifetime.ENOUGH_OF_TASK).all()
+
+
+def test_tasks_that_their_experts_miss_are_told(chosen):
+    _, evidence = chosen
+    few = np.array([100.0, 2.0, 100.0, 1.0, 100.0, np.inf])
+    all_well = np.zeros(5000)
+    shared = _lifetime.Shared(
+        np.zeros((1, 1)), np.zeros((1, 6, 1)), {}, 0.0, 0.0, 4000.0, 5000, few, all_well, 1
+    )
+    told = _lifetime.doubts(shared, evidence)
+    assert told == (
+        "2 of 6 tasks were missed by their experts ('1', '3'): raise inference.given, or use "
+        "recipe nuts",
+    )
+
+
+def test_a_filter_cannot_yet_carry_it(gaussian):
+    program, evidence = gaussian
+    loop = experts_loop.make(experts_loop.Settings(sweeps=0))
+    with pytest.raises(BadgerError, match=r"cannot carry what tasks share \(a\) through a filter"):
+        loop.infer(program, evidence, jax.random.key(0))

@@ -67,7 +67,7 @@ def test_every_inner_loop_has_a_row():
 REFUSED = {
     "enumerate": "has no discrete latents to sum over",
     **dict.fromkeys(
-        ("experts", "gradient", "set_network"),
+        ("gradient", "set_network"),
         "cannot yet carry what tasks share (a) from one to the next",
     ),
 }

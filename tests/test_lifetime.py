@@ -54,6 +54,10 @@ def test_the_normal_hierarchy_in_closed_form(gaussian, found):
     sd = np.sqrt(1 / (STEPS + 1) + (1 - share) ** 2 * variance)
     assert (np.abs(z.mean(0) - of_task) < SIGMAS * sd / np.sqrt(count)).all()
     assert (np.abs(z.std(0) / sd - 1) < SIGMAS / np.sqrt(2 * count)).all()
+    # Given a, tasks are independent of each other: of all pairs none moves with another.
+    u = found.tasks[:, :, 0] - (found.tasks.mean(0)[:, 0] + (a - a.mean())[:, None] * -share)
+    off = np.corrcoef(u.T)[np.triu_indices(TASKS, 1)]
+    assert np.abs(off).max() < norm.isf(1e-6 / len(off)) / np.sqrt(count)
     assert np.isinf(found.effective).all()
     assert not _lifetime.doubts(found, evidence)
 
@@ -72,7 +76,7 @@ def test_the_order_of_tasks_is_nothing_to_it(gaussian, found):
 
 def test_experts_that_are_elsewhere_are_told(gaussian, monkeypatch):
     def astray(self, society, *rest):
-        return society._replace(mean=society.mean + 3.0, root=0.05 * society.root), 1
+        return society._replace(mean=society.mean + 3.0, root=0.05 * society.root)
 
     monkeypatch.setattr(_lifetime._Work, "_learned", astray)
     program, evidence = gaussian
@@ -131,7 +135,7 @@ def test_tasks_that_their_experts_miss_are_told(chosen):
     few = np.array([100.0, 2.0, 100.0, 1.0, 100.0, np.inf])
     all_well = np.zeros(5000)
     shared = _lifetime.Shared(
-        np.zeros((1, 1)), np.zeros((1, 6, 1)), {}, 0.0, 0.0, 4000.0, 5000, few, all_well, 1
+        np.zeros((1, 1)), np.zeros((1, 6, 1)), {}, 0.0, 0.0, 4000.0, 5000, few, all_well
     )
     told = _lifetime.doubts(shared, evidence)
     assert told == (

@@ -12,13 +12,19 @@ from bayes_badger.errors import listed
 from bayes_badger.evidence import Evidence
 from bayes_badger.evidence.compiled import task_columns_of
 from bayes_badger.inner_loop._integrated import constrained
-from bayes_badger.inner_loop._split import unfit
+from bayes_badger.inner_loop._split import assignments, unfit
 from bayes_badger.program import LIFETIME, TASK, WHITENED, Program
 
 
-def why_not_alone(program: Program, evidence: Evidence) -> str | None:
-    """Why tasks cannot be taken by themselves; None where they can."""
-    reason = unfit(program, evidence) or unfit_alone(program)
+def why_not_alone(program: Program, evidence: Evidence, state: bool = False) -> str | None:
+    """Why tasks cannot be taken by themselves; None where they can.
+
+    Args:
+        program: The lifted program.
+        evidence: Of all tasks.
+        state: Whether a program with a state can be followed.
+    """
+    reason = unfit(program, evidence) or unfit_alone(program, state)
     if reason is None and program.lifetime_size and evidence.n_tasks > 1:
         names = listed(latent.name for latent in program.select(LIFETIME))
         reason = f"cannot yet carry what tasks share ({names}) from one to the next"
@@ -26,27 +32,28 @@ def why_not_alone(program: Program, evidence: Evidence) -> str | None:
 
 
 def shares(program: Program, evidence: Evidence) -> bool:
-    """Whether there is anything that several tasks share."""
-    return bool(program.select(LIFETIME)) and evidence.n_tasks > 1
+    """Whether tasks cannot be taken by themselves, each a Gaussian vector."""
+    return bool(program.discrete) or (bool(program.lifetime_size) and evidence.n_tasks > 1)
 
 
 def unfit_given(program: Program) -> str | None:
     """Why no belief about a task, given what tasks share, can be had; None where it can."""
-    own = [latent.name for latent in program.discrete if latent.scope == TASK]
-    if own:
-        return f"cannot yet hold discrete latents of tasks ({listed(own)})"
+    for scope in (LIFETIME, TASK):
+        states = assignments(program, scope)
+        if isinstance(states, str):
+            return states
     other = [x.name for x in program.latents if not x.discrete and x.kind != WHITENED]
     if other:
         return f"needs prior-normal coordinates, and {listed(other)} has none"
     return None
 
 
-def unfit_alone(program: Program) -> str | None:
+def unfit_alone(program: Program, state: bool = False) -> str | None:
     """Why no belief about one task's flat vector can be had; None where it can."""
     if program.discrete:
         names = listed(latent.name for latent in program.discrete)
         return f"cannot yet hold discrete latents ({names})"
-    if program.signature.stateful:
+    if program.signature.stateful and not state:
         return "cannot yet follow a program with a state"
     other = [latent.name for latent in program.latents if latent.kind != WHITENED]
     if other:

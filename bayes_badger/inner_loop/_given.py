@@ -81,12 +81,14 @@ class OfTasks(NamedTuple):
 
     Attributes:
         log_evidence: log p(D_i | a), in nats.
-        latents: A draw of each task's flat vector given a.
+        latents: Draws of each task's flat vector given a, `[..., draw, z]`.
+        states: Which assignment of the task's discrete latents each has, `[..., draw]`.
         effective: Effective number of the points that gave it; infinite for closed forms.
     """
 
     log_evidence: Any
     latents: Any
+    states: Any
     effective: Any
 
 
@@ -100,14 +102,30 @@ def plan_given(program: Program, data: Data, discrete: Mapping[str, Array]) -> P
     return max(plans, key=lambda plan: plan.directions.shape[1])
 
 
+class Asked(NamedTuple):
+    """What is asked of tasks, and how.
+
+    Attributes:
+        plan: How tasks are inferred.
+        effort: How hard to try.
+        experts: Of each task.
+        states: Assignments of the task's discrete latents, by name `[s, *shape]`; empty for none.
+        draws: Of each task, at each lifetime.
+    """
+
+    plan: Plan
+    effort: Effort
+    experts: int
+    states: Mapping[str, np.ndarray]
+    draws: int = 1
+
+
 def tasks_at(
     program: Program,
     evidence: Evidence,
     lifetimes: Float[np.ndarray, "lifetime a"],
     discrete: Mapping[str, Array],
-    plan: Plan,
-    effort: Effort,
-    experts: int,
+    asked: Asked,
     keys: tuple[Key[Array, " task"], Key[Array, " lifetime"]],
     report: Report = silent,
 ) -> OfTasks:
@@ -118,21 +136,21 @@ def tasks_at(
         evidence: Of the tasks.
         lifetimes: Coordinates that all tasks share.
         discrete: Values of discrete latents that all tasks share, by name.
-        plan: How tasks are inferred.
-        effort: How hard to try.
-        experts: Of each task.
+        asked: What of each task, and how.
         keys: One for each task, for its points; one for each lifetime, for the draws.
         report: Is told how far it has come.
     """
-    prior = prior_society(plan, 1 if plan.straight else experts, program.task_size)
+    straight = asked.plan.straight
+    prior = prior_society(asked.plan, 1 if straight else asked.experts, program.task_size)
     points = jnp.asarray(lifetimes, jnp.float32)
+    states = {name: jnp.asarray(x) for name, x in asked.states.items()}
+    how = asked.effort, straight, asked.draws
 
     def work(tasks: np.ndarray, data: Data, mask: np.ndarray) -> OfTasks:
         data, seen = at_one_length(data, mask)
-        own = keys[0][jnp.asarray(tasks)]
-        return _of_chunk(
-            program, prior, data, seen, own, keys[1], points, discrete, effort, plan.straight
-        )
+        index = jnp.asarray(tasks)
+        own = data, seen, keys[0][index], index
+        return _of_chunk(program, prior, own, keys[1], points, discrete, states, *how)
 
     found = over_chunks(evidence, work, report, "tasks")
     return OfTasks(*(np.swapaxes(x, 0, 1) for x in found))
@@ -142,39 +160,55 @@ def tasks_at(
 def _of_chunk(
     program: Program,
     prior: Society,
-    data: Data,
-    seen: Array,
-    keys: Key[Array, " task"],
+    tasks: tuple[Data, Array, Key[Array, " task"], Array],
     draw_keys: Key[Array, " lifetime"],
     lifetimes: Array,
     discrete: Mapping[str, Array],
+    states: Mapping[str, Array],
     effort: Effort,
     straight: bool,
+    draws: int,
 ) -> OfTasks:
-    batch = max(1, AT_ONCE // (data.steps * len(prior.log_weights)))
+    batch = max(1, AT_ONCE // (tasks[0].steps * len(prior.log_weights)))
 
     def one(xs: tuple[Data, Array, Array, Array]) -> OfTasks:
-        data, seen, key, own_key = xs
+        data, seen, key, index = xs
         data = jax.tree.map(lambda x: x[None], data)
 
         def at(xs: tuple[Array, Array]) -> OfTasks:
             lifetime, draw_key = xs
-            given = Given(program, lifetime, discrete)
-            draw = jax.random.fold_in(draw_key, own_key)
-            if not given.size:
-                rows, factors = given.rows_and_factors(jnp.zeros(0), data)
-                total = jnp.where(seen, rows, 0.0).sum() + factors
-                return OfTasks(total, jnp.zeros(0), jnp.array(jnp.inf))
-            if straight:
-                return _straight(given, data, seen, draw)
-            return _weighed(given, prior, data, seen, key, draw, effort)
+            draw = jax.random.split(jax.random.fold_in(draw_key, index), 2)
+
+            def under(state: Mapping[str, Array]) -> OfTasks:
+                given = Given(program, lifetime, {**discrete, **state})
+                if not given.size:
+                    return _without_latents(given, data, seen, draws)
+                if straight:
+                    return _straight(given, data, seen, draw[0], draws)
+                return _weighed(given, prior, data, seen, key, draw[0], effort, draws)
+
+            if not states:
+                return under({})
+            each = jax.lax.map(under, dict(states))
+            total = jax.scipy.special.logsumexp(each.log_evidence)
+            share = jnp.exp(each.log_evidence - total)
+            which = jax.random.categorical(draw[1], each.log_evidence, shape=(draws,))
+            latents = each.latents[which, jnp.arange(draws)]
+            effective = jnp.where(share > 0, share * each.effective, 0.0).sum()
+            return OfTasks(total, latents, which, effective)
 
         return jax.lax.map(at, (lifetimes, draw_keys), batch_size=batch)
 
-    return each_task(one, (data, seen, keys, jnp.arange(len(seen))))
+    return each_task(one, tasks)
 
 
-def _straight(given: Given, data: Data, seen: Array, key: Array) -> OfTasks:
+def _without_latents(given: Given, data: Data, seen: Array, draws: int) -> OfTasks:
+    rows, factors = given.rows_and_factors(jnp.zeros(0), data)
+    total = jnp.where(seen, rows, 0.0).sum() + factors
+    return OfTasks(total, jnp.zeros((draws, 0)), jnp.zeros(draws, int), jnp.array(jnp.inf))
+
+
+def _straight(given: Given, data: Data, seen: Array, key: Array, draws: int) -> OfTasks:
     """Of one task, in closed form: at its mode, for in single precision far from it is rough."""
     eye = jnp.eye(given.size)
 
@@ -188,12 +222,19 @@ def _straight(given: Given, data: Data, seen: Array, key: Array) -> OfTasks:
 
     start = jnp.zeros(given.size), eye, jnp.zeros(())
     mean, half, log_evidence = jax.lax.fori_loop(0, 2, move, start)
-    z = mean + small.matvec(half, jax.random.normal(key, (given.size,)))
-    return OfTasks(log_evidence, z, jnp.array(jnp.inf))
+    z = mean + jax.random.normal(key, (draws, given.size)) @ half.T
+    return OfTasks(log_evidence, z, jnp.zeros(draws, int), jnp.array(jnp.inf))
 
 
 def _weighed(
-    given: Given, prior: Society, data: Data, seen: Array, key: Array, draw: Array, effort: Effort
+    given: Given,
+    prior: Society,
+    data: Data,
+    seen: Array,
+    key: Array,
+    draw: Array,
+    effort: Effort,
+    draws: int,
 ) -> OfTasks:
     """Of one task, by importance weights of its experts' points."""
     keys = jax.random.split(key, 5)
@@ -209,5 +250,6 @@ def _weighed(
     points = max(effort.points, 2 * given.size)
     offer = offered(society, jnp.ones(len(society.log_weights)), keys[4], points)
     found = weighed(offer, log_joint(offer.points))
-    which = jax.random.categorical(draw, jnp.log(found.exact))
-    return OfTasks(found.check.log_evidence + relative, offer.points[which], found.check.ess)
+    which = jax.random.categorical(draw, jnp.log(found.exact), shape=(draws,))
+    total = found.check.log_evidence + relative
+    return OfTasks(total, offer.points[which], jnp.zeros(draws, int), found.check.ess)

@@ -22,20 +22,20 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PRNGKeyArray
 
-from bayes_badger.belief.importance import smoothed
+from bayes_badger.belief.importance import resampled, smoothed
 from bayes_badger.errors import BadgerError, listed
 from bayes_badger.evidence import Evidence
 from bayes_badger.evidence.compiled import data_of
 from bayes_badger.inner_loop import _quadratic as quadratic
-from bayes_badger.inner_loop._given import OfTasks, plan_given, tasks_at
+from bayes_badger.inner_loop._given import Asked, OfTasks, plan_given, tasks_at
 from bayes_badger.inner_loop._offline import Effort
 from bayes_badger.inner_loop._plan import Plan, prior_society, rows_to_look_at
 from bayes_badger.inner_loop._reborn import reborn_as_splits
 from bayes_badger.inner_loop._refit import Offer, Weighted, offered, relearned, weighed
 from bayes_badger.inner_loop._society import Society, defended
 from bayes_badger.inner_loop._split import assignments, count_of
-from bayes_badger.inner_loop.protocol import Report
-from bayes_badger.program import LIFETIME, Data, Program
+from bayes_badger.inner_loop.protocol import Report, silent
+from bayes_badger.program import LIFETIME, TASK, Data, Program
 
 # Tasks of the first portion, and how much larger each is than the one before.
 FIRST, FACTOR = 32, 4
@@ -52,7 +52,8 @@ PRIOR = 0.02
 REBORN = 1e-2
 # Assignments of discrete latents that weigh less do without draws.
 NEGLIGIBLE = 1e-4
-# Tasks from which it is read how they are inferred.
+# Assignments of a task's discrete latents, and tasks, from which it is read how to infer them.
+PLANS = 3
 LOOKED_AT = 256
 
 
@@ -62,14 +63,14 @@ class Shared(NamedTuple):
     Attributes:
         lifetimes: Draws of what tasks share, `[draw, a]`.
         tasks: Of each task's own, `[draw, task, z]`.
-        discrete: Of discrete latents that tasks share, by name, `[draw, ...]`.
+        discrete: Of discrete latents by name, `[draw, ...]`, `[draw, task, ...]` of a task's.
         log_evidence: Of all outcomes, in nats.
         log_evidence_error: Its standard error by the spread of the weights.
         ess: Effective number of the weighed points of which the draws are some.
         points: How many points those are.
         effective: Of each task, the least number of points that count, in the mean over lifetimes.
-        log_weights: Of points, as many for each assignment, for Pareto's k.
-        rounds: Of refits to all tasks.
+        log_weights: Of points under the most likely assignment, for Pareto's k.
+        by_task: Log evidence of each task where they share nothing, `[task]`; else None.
     """
 
     lifetimes: np.ndarray
@@ -81,7 +82,7 @@ class Shared(NamedTuple):
     points: int
     effective: np.ndarray
     log_weights: np.ndarray
-    rounds: int
+    by_task: np.ndarray | None = None
 
 
 class Sizes(NamedTuple):
@@ -91,12 +92,14 @@ class Sizes(NamedTuple):
         experts: Over what tasks share.
         points: Of each of these experts.
         of_task: Experts of a task, given what is shared.
+        alone: Experts of a task, where all that is shared is discrete.
         effort: Sweeps, refits and points of those.
     """
 
     experts: int = 32
     points: int = 32
     of_task: int = 8
+    alone: int = 64
     effort: Effort = Effort(8, 0, 16)
 
 
@@ -137,13 +140,12 @@ def doubts(found: Shared, evidence: Evidence) -> tuple[str, ...]:
 
 
 class _Assigned(NamedTuple):
-    """Points under one assignment of discrete latents, weighed."""
+    """Points under one assignment of what is discrete and shared, weighed, and draws at each."""
 
     lifetimes: np.ndarray
-    tasks: np.ndarray
+    tasks: OfTasks
     log_weights: np.ndarray
     effective: np.ndarray
-    rounds: int
 
 
 def infer_shared(
@@ -164,43 +166,46 @@ def infer_shared(
         sizes: How hard to try.
         report: Is told how far it has come.
     """
-    states = assignments(program, LIFETIME)
-    if isinstance(states, str):
-        raise BadgerError(f"{program.name}: experts {states}")
+    states, own = _assignments(program, LIFETIME), _assignments(program, TASK)
     order = _canonical(evidence)
     back = np.argsort(order)
-    work = _Work(program, evidence.select(order), key, sizes, report)
-    wanted = -(-draws // work.size) + 1
-    found = []
-    for i in range(count_of(states)):
-        one = {name: jnp.asarray(x[i]) for name, x in states.items()}
-        found.append(work.posterior(one, wanted))
-    each = np.stack([x.log_weights for x in found])
-    totals = np.logaddexp.reduce(each, axis=1) - np.log(each.shape[1])
-    log_evidence = float(np.logaddexp.reduce(totals))
-    weights = np.exp(each - each.max())
+    work = _Work(program, evidence.select(order), own, key, sizes, draws, report)
+    each = [
+        work.posterior({name: jnp.asarray(x[i]) for name, x in states.items()})
+        for i in range(count_of(states))
+    ]
+    log_weights = np.stack([x.log_weights for x in each])
+    count = log_weights.shape[1]
+    log_evidence = float(np.logaddexp.reduce(log_weights.ravel())) - float(np.log(count))
+    weights = np.exp(log_weights - log_weights.max())
     weights /= weights.sum()
     chance = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
-    place = (np.arange(draws) + chance.uniform()) / draws
-    chosen = np.searchsorted(np.cumsum(weights.ravel()), place)
-    chosen = chance.permutation(np.minimum(chosen, weights.size - 1))
+    chosen = resampled(weights.ravel(), draws, chance)
     which, at = np.unravel_index(chosen, weights.shape)
-    lifetimes = np.stack([x.lifetimes for x in found])[which, at]
-    tasks = np.stack([x.tasks for x in found])[which, at][:, back]
-    ess = float(1.0 / (weights**2).sum())
+    # Where only one point is needed it has all draws of the tasks; else each point has one.
+    draw = chance.permutation(draws) if count == 1 else np.zeros(draws, int)
+    lifetimes = np.stack([x.lifetimes for x in each])[which, at]
+    tasks = np.stack([x.tasks.latents for x in each])[which, at, :, draw][:, back]
+    assigned = np.stack([x.tasks.states for x in each])[which, at, :, draw][:, back]
     share = weights.sum(1)
-    effective = sum(w * x.effective for w, x in zip(share, found, strict=True))[back]
+    with np.errstate(invalid="ignore"):
+        of_tasks = np.where(share[:, None] > 0, share[:, None] * [x.effective for x in each], 0.0)
+    effective = of_tasks.sum(0)[back]
+    ess = float(1.0 / (weights**2).sum()) if count > 1 else float(draws)
+    variance = max(1.0 / ess - 1.0 / weights.size, 0.0) if count > 1 else (1.0 / effective).sum()
+    alone = count == 1 and not states
     return Shared(
         lifetimes,
         tasks,
-        {name: x[which] for name, x in states.items()},
+        {name: x[which] for name, x in states.items()}
+        | {name: x[assigned] for name, x in own.items()},
         log_evidence,
-        float(np.sqrt(max(1.0 / ess - 1.0 / weights.size, 0.0))),
+        float(np.sqrt(variance)),
         ess,
         int(weights.size),
-        np.asarray(effective),
-        each[share.argmax()],
-        max(x.rounds for x in found),
+        effective,
+        log_weights[share.argmax()],
+        each[0].tasks.log_evidence[0][back].astype(float) if alone else None,
     )
 
 
@@ -211,11 +216,14 @@ class _Work:
         self,
         program: Program,
         evidence: Evidence,
+        own: Mapping[str, np.ndarray],
         key: PRNGKeyArray,
         sizes: Sizes,
+        draws: int,
         report: Report,
     ) -> None:
         self.program, self.evidence, self.sizes, self.report = program, evidence, sizes, report
+        self.own, self.draws = own, draws
         self.keys = jax.random.split(key, 4)
         self.task_keys = jax.random.split(self.keys[0], evidence.n_tasks)
         self.counts = _portions(evidence.n_tasks)
@@ -223,44 +231,52 @@ class _Work:
         block = some.padded()
         self.rows = rows_to_look_at(data_of(block), block.mask) if some.n_rows else None
         self.one = data_of(evidence.select(np.arange(1)).padded())
-        self.size = len(_points(_prior(program, sizes), self.keys[1], sizes.points).points)
-        self.plans: dict[Any, Plan] = {}
+        first = {name: jnp.asarray(x[0]) for name, x in own.items()}
+        self.first = first
 
-    def posterior(self, discrete: Mapping[str, Array], wanted: int) -> _Assigned:
-        """Points of the posterior under one assignment; so many times as many as of a round."""
+    def posterior(self, discrete: Mapping[str, Array]) -> _Assigned:
+        """Points of the posterior under one assignment, more than there are draws."""
         program, sizes = self.program, self.sizes
-        plan = self._plan(discrete)
-        society, rounds = _prior(program, sizes), 0
+        asked = self._asked(discrete)
+        if not program.lifetime_size:
+            return self._alone(discrete, asked)
+        society = _prior(program, sizes)
+        size = len(_points(society, self.keys[1], sizes.points).points)
         for i, count in enumerate(self.counts):
             last = i == len(self.counts) - 1
             most = LAST + (ROUNDS if i == 0 else 0) if last else (ROUNDS if i == 0 else BETWEEN)
             evidence = self.evidence.select(np.arange(count))
-            society, rounds = self._learned(society, evidence, discrete, plan, most, i)
+            society = self._learned(society, evidence, discrete, asked, most, i)
         total: list[tuple[np.ndarray, np.ndarray, OfTasks]] = []
-        for i in range(wanted):
+        for i in range(-(-self.draws // size) + 1):
             key = jax.random.fold_in(self.keys[2], i)
-            points, proposed = _drawn(society, key, self.size)
-            joint, of_tasks = self._joint(points, self.evidence, discrete, plan, key)
+            points, proposed = _drawn(society, key, size)
+            joint, of_tasks = self._joint(points, self.evidence, discrete, asked, key)
             total.append(
                 (points, np.where(np.isfinite(joint), joint - proposed, -np.inf), of_tasks)
             )
         lifetimes, log_weights = (np.concatenate([x[i] for x in total]) for i in range(2))
-        tasks = np.concatenate([x[2].latents for x in total])
-        effective = np.concatenate([x[2].effective for x in total])
+        tasks = OfTasks(*(np.concatenate(x) for x in zip(*(y[2] for y in total), strict=True)))
         share = np.exp(log_weights - np.logaddexp.reduce(log_weights))
         with np.errstate(invalid="ignore"):
-            least = np.where(share[:, None] > 0, share[:, None] * effective, 0.0).sum(0)
-        return _Assigned(lifetimes, tasks, log_weights, least, rounds)
+            each = np.where(share[:, None] > 0, share[:, None] * tasks.effective, 0.0)
+        return _Assigned(lifetimes, tasks, log_weights, each.sum(0))
+
+    def _alone(self, discrete: Mapping[str, Array], asked: Asked) -> _Assigned:
+        """Where nothing that is shared has a coordinate: one point is all there is."""
+        at, asked = np.zeros((1, 0)), asked._replace(draws=self.draws, experts=self.sizes.alone)
+        joint, tasks = self._joint(at, self.evidence, discrete, asked, self.keys[2], self.report)
+        return _Assigned(at, tasks, joint, tasks.effective[0])
 
     def _learned(
         self,
         society: Society,
         evidence: Evidence,
         discrete: Mapping[str, Array],
-        plan: Plan,
+        asked: Asked,
         most: int,
         portion: int,
-    ) -> tuple[Society, int]:
+    ) -> Society:
         """The best of some rounds of refits to some tasks."""
         best, lowest = society, np.inf
         none, start = jnp.zeros(self.sizes.experts), _prior(self.program, self.sizes)
@@ -271,7 +287,7 @@ class _Work:
             society = _reborn(society, none)
             offer = _points(society, key, self.sizes.points)
             points = np.asarray(offer.points)
-            joint, _ = self._joint(offer.points, evidence, discrete, plan, key)
+            joint, _ = self._joint(offer.points, evidence, discrete, asked, key)
             after, check = _refit(society, offer, joint - joint.max())
             divergence, ess = float(check.divergence), float(check.ess)
             if divergence < lowest:
@@ -281,15 +297,16 @@ class _Work:
             sparse = ess < SPARSE * (points.shape[1] + 1)
             society = _gathered(start, offer, joint) if sparse else after
         self.report(name, most, most, f"{lowest:.3f} nats from it")
-        return best, i + 1
+        return best
 
     def _joint(
         self,
         points: Any,
         evidence: Evidence,
         discrete: Mapping[str, Array],
-        plan: Plan,
+        asked: Asked,
         key: PRNGKeyArray,
+        report: Report = silent,
     ) -> tuple[np.ndarray, OfTasks]:
         """Log p(a, D) at some points, and what each task said."""
         lifetimes = np.asarray(points, float)
@@ -298,18 +315,28 @@ class _Work:
             evidence,
             lifetimes,
             discrete,
-            plan,
-            self.sizes.effort,
-            self.sizes.of_task,
+            asked,
             (self.task_keys, jax.random.split(key, len(lifetimes))),
+            report,
         )
-        own = _own(self.program, lifetimes, self.one, discrete)
+        own = _own(self.program, lifetimes, self.one, {**discrete, **self.first})
         return own + of_tasks.log_evidence.astype(float).sum(1), of_tasks
 
-    def _plan(self, discrete: Mapping[str, Array]) -> Plan:
-        if self.rows is None:
-            return Plan(np.zeros((self.program.task_size, 0)), "")
-        return plan_given(self.program, self.rows, discrete)
+    def _asked(self, discrete: Mapping[str, Array]) -> Asked:
+        plan = Plan(np.zeros((self.program.task_size, 0)), "")
+        if self.rows is not None and self.program.task_size:
+            plans = [
+                plan_given(self.program, self.rows, {**discrete, **one}) for one in _each(self.own)
+            ]
+            plan = max(plans, key=lambda plan: plan.directions.shape[1])
+        return Asked(plan, self.sizes.effort, self.sizes.of_task, self.own)
+
+
+def _assignments(program: Program, scope: str) -> dict[str, np.ndarray]:
+    found = assignments(program, scope)
+    if isinstance(found, str):
+        raise BadgerError(f"{program.name}: experts {found}")
+    return found
 
 
 def _portions(tasks: int) -> list[int]:
@@ -343,6 +370,12 @@ def _canonical(evidence: Evidence) -> np.ndarray:
             keys.append(sums)
     # Then by chance, so that the first portion is like the others.
     return np.lexsort(keys[::-1])[np.random.default_rng(0).permutation(evidence.n_tasks)]
+
+
+def _each(states: Mapping[str, np.ndarray]) -> list[dict[str, Array]]:
+    """Some assignments, the first and the last among them."""
+    some = np.unique(np.linspace(0, count_of(states) - 1, PLANS).astype(int))
+    return [{name: jnp.asarray(x[i]) for name, x in states.items()} for i in some]
 
 
 def _prior(program: Program, sizes: Sizes) -> Society:

@@ -113,13 +113,18 @@ class Experts(eqx.Module):
 
     def why_not(self, program: Program, evidence: Evidence) -> str | None:
         """Why it does not apply; None where it does."""
+        filters = not self.settings.sweeps or self.settings.stream
         if shares(program, evidence):
             reason = unfit(program, evidence) or unfit_given(program)
-            if reason is None and (not self.settings.sweeps or self.settings.stream):
-                names = listed(latent.name for latent in program.select(LIFETIME))
-                reason = f"cannot carry what tasks share ({names}) through a filter: sweep instead"
+            if reason is None and filters:
+                some = program.select(LIFETIME) or program.discrete
+                what = "what tasks share" if program.select(LIFETIME) else "discrete latents"
+                names = listed(latent.name for latent in some)
+                reason = f"cannot carry {what} ({names}) through a filter: sweep instead"
             return reason
-        reason = why_not_alone(program, evidence)
+        reason = why_not_alone(program, evidence, state=True)
+        if reason is None and filters and program.signature.stateful:
+            reason = "cannot carry a program's state through a filter: sweep instead"
         if reason is None and not self.settings.sweeps:
             reason = _unfit_for_a_pass(program)
         return reason

@@ -418,14 +418,14 @@ class Program(eqx.Module):
             u: The flat vector.
             data: Of the task.
             discrete: Values of discrete latents, by name, `[*shape]`.
-            own: Whether only the task's own factors count, not those of the lifetime.
+            own: Whether only what is the task's own counts: not the lifetime's factors, but the log
+                prior of the task's discrete latents.
         """
         walked = self._at(*self._split(u), data, self._of_one(discrete))
-        factors = [
-            site
-            for site in walked.sites.values()
-            if site.kind in ("factor", "observed") and (site.inside(TASK) or not own)
-        ]
+        factors = [site for site in walked.sites.values() if site.kind in ("factor", "observed")]
+        if own:
+            assigned = [walked.sites[latent.name] for latent in self.discrete]
+            factors = [site for site in (*factors, *assigned) if site.inside(TASK)]
         total = sum((jnp.sum(site.log_prob) for site in factors), jnp.zeros(()))
         return self.rows_of(walked, data)[0], total
 

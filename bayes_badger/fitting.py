@@ -327,6 +327,7 @@ def _spec(
                     "shape": list(latent.shape),
                     "family": latent.family,
                     "support": latent.support,
+                    "labels": list(latent.labels),
                 }
                 for latent in program.latents
             ],

@@ -86,11 +86,17 @@ def scalars(
         **(_diagnostics(values) if diagnostics else {}),
     }
     names = _names(draws, lead, labels)
+    called = {
+        dim: draws[dim].values.tolist() if dim in draws.coords else range(draws.sizes[dim])
+        for dim in inner
+    }
     found = []
     for place in np.ndindex(*true.shape):
         numbers = {name: float(column[place]) for name, column in columns.items()}
         label = names[place[0]] if lead else ""
-        index = ", ".join(str(i) for i in place[len(lead) :])
+        index = ", ".join(
+            str(called[dim][i]) for dim, i in zip(inner, place[len(lead) :], strict=True)
+        )
         found.append(Scalar(str(variable.name), label, index, **numbers))
     return found
 

@@ -50,8 +50,8 @@ SPARSE = 10.0
 PRIOR = 0.02
 # Below this share of an equal weight an expert is re-born as part of a heavy one.
 REBORN = 1e-2
-# Assignments of discrete latents that weigh less do without draws.
-NEGLIGIBLE = 1e-4
+# Assignments of discrete latents that are so many nats below the best do without draws.
+NEGLIGIBLE = -12.0
 # Assignments of a task's discrete latents, and tasks, from which it is read how to infer them.
 PLANS = 3
 LOOKED_AT = 256
@@ -122,9 +122,9 @@ def told(found: Shared, experts: int, of_task: int) -> str:
 def doubts(found: Shared, evidence: Evidence) -> tuple[str, ...]:
     """Why its numbers are not to be trusted, one sentence each."""
     doubts = []
-    k = smoothed(found.log_weights)[1]
+    _, k, own = smoothed(found.log_weights)
     # Of weights that are nearly equal k says nothing.
-    if found.ess < ENOUGH or (k > PARETO_K and found.ess < EVEN * found.points):
+    if found.ess < ENOUGH or (k > PARETO_K and own < EVEN * len(found.log_weights)):
         doubts.append(
             f"the experts missed what tasks share: of {found.points} weighed points only "
             f"{found.ess:.0f} count (Pareto k {k:.2f}); raise inference.shared, or use recipe nuts"
@@ -137,6 +137,22 @@ def doubts(found: Shared, evidence: Evidence) -> tuple[str, ...]:
             "inference.given, or use recipe nuts"
         )
     return tuple(doubts)
+
+
+class _Near(NamedTuple):
+    """Experts near the posterior under one assignment of what is discrete and shared.
+
+    Attributes:
+        discrete: The assignment.
+        asked: How tasks are asked.
+        society: The experts.
+        log_evidence: Roughly, in nats.
+    """
+
+    discrete: Mapping[str, Array]
+    asked: Asked
+    society: Society
+    log_evidence: float
 
 
 class _Assigned(NamedTuple):
@@ -170,10 +186,14 @@ def infer_shared(
     order = _canonical(evidence)
     back = np.argsort(order)
     work = _Work(program, evidence.select(order), own, key, sizes, draws, report)
-    each = [
-        work.posterior({name: jnp.asarray(x[i]) for name, x in states.items()})
+    near = [
+        work.near({name: jnp.asarray(x[i]) for name, x in states.items()})
         for i in range(count_of(states))
     ]
+    highest = max(x.log_evidence for x in near)
+    kept = [i for i, x in enumerate(near) if x.log_evidence > highest + NEGLIGIBLE]
+    states = {name: x[kept] for name, x in states.items()}
+    each = [work.posterior(near[i]) for i in kept]
     log_weights = np.stack([x.log_weights for x in each])
     count = log_weights.shape[1]
     log_evidence = float(np.logaddexp.reduce(log_weights.ravel())) - float(np.log(count))
@@ -194,6 +214,7 @@ def infer_shared(
     ess = float(1.0 / (weights**2).sum()) if count > 1 else float(draws)
     variance = max(1.0 / ess - 1.0 / weights.size, 0.0) if count > 1 else (1.0 / effective).sum()
     alone = count == 1 and not states
+    heaviest = log_weights[share.argmax()]
     return Shared(
         lifetimes,
         tasks,
@@ -204,7 +225,7 @@ def infer_shared(
         ess,
         int(weights.size),
         effective,
-        log_weights[share.argmax()],
+        heaviest,
         each[0].tasks.log_evidence[0][back].astype(float) if alone else None,
     )
 
@@ -234,19 +255,25 @@ class _Work:
         first = {name: jnp.asarray(x[0]) for name, x in own.items()}
         self.first = first
 
-    def posterior(self, discrete: Mapping[str, Array]) -> _Assigned:
-        """Points of the posterior under one assignment, more than there are draws."""
-        program, sizes = self.program, self.sizes
-        asked = self._asked(discrete)
-        if not program.lifetime_size:
-            return self._alone(discrete, asked)
-        society = _prior(program, sizes)
-        size = len(_points(society, self.keys[1], sizes.points).points)
+    def near(self, discrete: Mapping[str, Array]) -> _Near:
+        """Experts near the posterior under one assignment."""
+        society, asked = _prior(self.program, self.sizes), self._asked(discrete)
+        log_evidence = 0.0
         for i, count in enumerate(self.counts):
             last = i == len(self.counts) - 1
             most = LAST + (ROUNDS if i == 0 else 0) if last else (ROUNDS if i == 0 else BETWEEN)
             evidence = self.evidence.select(np.arange(count))
-            society = self._learned(society, evidence, discrete, asked, most, i)
+            if self.program.lifetime_size:
+                found = self._learned(society, evidence, discrete, asked, most, i)
+                society, log_evidence = found
+        return _Near(discrete, asked, society, log_evidence)
+
+    def posterior(self, near: _Near) -> _Assigned:
+        """Points of the posterior under one assignment, more than there are draws."""
+        discrete, asked, society, _ = near
+        if not self.program.lifetime_size:
+            return self._alone(discrete, asked)
+        size = len(_points(society, self.keys[1], self.sizes.points).points)
         total: list[tuple[np.ndarray, np.ndarray, OfTasks]] = []
         for i in range(-(-self.draws // size) + 1):
             key = jax.random.fold_in(self.keys[2], i)
@@ -276,9 +303,9 @@ class _Work:
         asked: Asked,
         most: int,
         portion: int,
-    ) -> Society:
-        """The best of some rounds of refits to some tasks."""
-        best, lowest = society, np.inf
+    ) -> tuple[Society, float]:
+        """The best of some rounds of refits to some tasks, and the log evidence by its points."""
+        best, lowest, log_evidence = society, np.inf, -np.inf
         none, start = jnp.zeros(self.sizes.experts), _prior(self.program, self.sizes)
         for i in range(most):
             name = f"what {evidence.n_tasks} tasks share"
@@ -292,12 +319,13 @@ class _Work:
             divergence, ess = float(check.divergence), float(check.ess)
             if divergence < lowest:
                 best, lowest = society, divergence
+                log_evidence = float(check.log_evidence) + float(joint.max())
             if divergence < CLOSE:
                 break
             sparse = ess < SPARSE * (points.shape[1] + 1)
             society = _gathered(start, offer, joint) if sparse else after
         self.report(name, most, most, f"{lowest:.3f} nats from it")
-        return best
+        return best, log_evidence
 
     def _joint(
         self,

@@ -6,7 +6,7 @@ import dataclasses
 
 import equinox as eqx
 from jaxtyping import PRNGKeyArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from bayes_badger.belief import Posterior
 from bayes_badger.errors import BadgerError, listed
@@ -20,6 +20,13 @@ from bayes_badger.inner_loop.protocol import InnerLoop, Report, silent
 from bayes_badger.program import Program
 
 
+class Experts(experts_loop.Settings):
+    """Experts with the policy that is shipped, as recipe `experts` has them."""
+
+    policy: str = "universal"
+    points: int = Field(30, ge=4, multiple_of=2)
+
+
 class Settings(BaseModel):
     """The settings of each inner loop that may be picked."""
 
@@ -29,7 +36,7 @@ class Settings(BaseModel):
     enumerate: enumerate_loop.Settings = enumerate_loop.Settings()
     # What takes longer than a minute or so is left to those that follow.
     grid: grid_loop.Settings = grid_loop.Settings(evaluations=1e9)
-    experts: experts_loop.Settings = experts_loop.Settings()
+    experts: Experts = Experts()
     nuts: nuts_loop.Settings = nuts_loop.Settings()
 
 

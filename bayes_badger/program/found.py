@@ -137,6 +137,7 @@ def latents_of(sites: Mapping[str, Site]) -> tuple[Latent, ...]:
                 task_axis=axis,
                 squeeze=squeeze,
                 closed_form=kind == WHITENED and has_closed_form(site.fn),
+                labels=site.labels,
             )
         )
     return tuple(latents)

@@ -30,6 +30,7 @@ class Latent:
             the front; None in a lifetime.
         squeeze: Whether the site's value has an axis of length 1 for steps, left out of `shape`.
         closed_form: Whether its prior-normal map is a cheap closed form.
+        labels: What its values 0, 1, ... are called, where it is discrete; empty for none.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Latent:
     task_axis: int | None
     squeeze: bool
     closed_form: bool
+    labels: tuple[str, ...] = ()
 
     @property
     def discrete(self) -> bool:

@@ -95,6 +95,7 @@ class Site(NamedTuple):
         log_density: Of its coordinate, `[batch]`; None where it was not given by coordinate.
         scale: What `handlers.scale` multiplies its log density by, or None.
         constraint: The support of a parameter, or None.
+        labels: What the user calls its values, `infer={"labels": [...]}`; empty for none.
     """
 
     kind: str
@@ -105,6 +106,7 @@ class Site(NamedTuple):
     log_density: Any = None
     scale: Any = None
     constraint: Any = None
+    labels: tuple[str, ...] = ()
 
     @property
     def log_prob(self) -> Array:
@@ -179,6 +181,7 @@ def walk(
             log_density=placed.log_density.get(name),
             scale=message.get("scale"),
             constraint=(message.get("kwargs") or {}).get("constraint"),
+            labels=tuple(str(x) for x in (message.get("infer") or {}).get("labels", ())),
         )
     return Walk(sites, state if signature.stateful else None)
 

@@ -72,6 +72,110 @@ def cauchy(v, x):
     }
 
 
+def bandit_learners(v, x):
+    """Subject by subject, with the five rules written out."""
+    gains = np.zeros((TASKS, STEPS))
+    for i in range(TASKS):
+        rule = int(v["rule"][i, 0])
+        rate, other, heat, stick = (v[n][i, 0] for n in ("rate", "other_rate", "heat", "stick"))
+        value, attention, paid, last = np.full(2, 0.5), np.ones(2), [[], []], None
+        for t in range(STEPS):
+            before = 0 if last is None else 2 * last - 1
+            gains[i, t] = heat * (value[1] - value[0]) + stick * before
+            last = int(x["choice"][i, t])
+            r = x["payoff"][i, t, last]
+            paid[last].append(r)
+            error = r - value[last]
+            if rule == 0:
+                value[last] += rate * error
+            elif rule == 1:
+                value[last] += (rate if error > 0 else other) * error
+            elif rule == 2:
+                value[last] += rate * attention[last] * error
+                attention[last] += other * (abs(error) - attention[last])
+            elif rule == 3:
+                value = np.eye(2)[last if r > 0 else 1 - last]
+            else:
+                value = np.array([(1 + sum(p)) / (2 + len(p)) for p in paid])
+    return {
+        "rule": np.full((TASKS, 1), -np.log(5)),
+        "rate": stats.uniform.logpdf(v["rate"]),
+        "other_rate": stats.uniform.logpdf(v["other_rate"]),
+        "heat": stats.lognorm.logpdf(v["heat"], 0.6, scale=np.e),
+        "stick": normal(v["stick"], 0, 0.6),
+        "choice": stats.bernoulli.logpmf(x["choice"], special.expit(gains)),
+    }
+
+
+def learner(rule, h, x, y):
+    """What a learner says before each row of one task: rules from their definitions."""
+    n, x = len(y), np.concatenate([x, np.ones((len(y), 1))], 1)
+    rate, decay, noise = h
+    pool = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
+    said, w, velocity, first, second = np.zeros(n), np.zeros(3), np.zeros(3), 0.0, 0.0
+    for t in range(n):
+        known, seen = x[:t], y[:t]
+        far = ((known - x[t]) ** 2).sum(1)
+        if rule == 3:
+            mean = np.linalg.solve(np.eye(3) + known.T @ known / noise**2, known.T @ seen)
+            said[t] = x[t] @ mean / noise**2
+        elif rule == 4:
+            said[t] = seen[far.argmin()] if t else 0.0
+        elif rule == 5:
+            near = np.exp(-0.5 * far / (0.2 + decay) ** 2)
+            said[t] = near @ seen / (near.sum() + noise**2)
+        elif rule == 7:
+            said[t] = (1 - decay) * (decay ** np.arange(t)[::-1] @ seen)
+        elif rule == 8:
+            off = ((seen[:, None] - known @ pool.T) / noise) ** 2
+            said[t] = special.softmax(-0.5 * off.sum(0)) @ pool @ x[t]
+        else:
+            said[t] = w @ x[t]
+        slope = (y[t] - w @ x[t]) * x[t]
+        if rule == 0:
+            w = w + rate * slope
+        elif rule == 1:
+            velocity = decay * velocity + slope
+            w = w + rate * velocity
+        elif rule == 2:
+            first = decay * first + (1 - decay) * slope
+            second = 0.99 * second + 0.01 * slope**2
+            mean, square = first / (1 - decay ** (t + 1)), second / (1 - 0.99 ** (t + 1))
+            w = w + rate * mean / (np.sqrt(square) + 1e-3)
+        elif rule == 6:
+            w = decay * w + rate * y[t] * x[t]
+    return said
+
+
+def learning_rules(v, x):
+    h = v["rate"], v["decay"], v["noise"]
+    each = [learner(int(v["rule"]), h, *xy) for xy in zip(x["x"], x["answer"], strict=True)]
+    return {
+        "rule": -np.log(9),
+        "rate": stats.lognorm.logpdf(v["rate"], 0.7, scale=np.exp(-1.5)),
+        "decay": stats.uniform.logpdf(v["decay"]),
+        "noise": stats.lognorm.logpdf(v["noise"], 0.5, scale=np.exp(-1.5)),
+        "answer": normal(x["answer"], np.stack(each), v["noise"]),
+    }
+
+
+def ridge_or_memoriser(v, x):
+    pool = np.random.default_rng(0).normal(size=(16, 4)).astype(np.float32)
+    said = np.zeros((TASKS, STEPS))
+    for i, t in np.ndindex(TASKS, STEPS):
+        known, seen, here = x["x"][i, :t], x["target"][i, :t], x["x"][i, t]
+        if v["strategy"] == 1:
+            said[i, t] = here @ np.linalg.solve(np.eye(4) / 4 + known.T @ known, known.T @ seen)
+        else:
+            off = ((seen[:, None] - known @ pool.T) / 0.5) ** 2
+            said[i, t] = special.softmax(-0.5 * off.sum(0)) @ pool @ here
+    return {
+        "strategy": -np.log(2),
+        "noise": half_normal(v["noise"], 0.5),
+        "answer": normal(x["answer"], said, v["noise"]),
+    }
+
+
 def coin(v, x):
     return {
         "p": stats.beta.logpdf(v["p"], 1, 1),
@@ -228,6 +332,7 @@ def wave(v, x):
 # Entries of a lifetime's latents and of a task's; and of the program's own table, if it has one,
 # the name of a task, the tasks and the rows.
 SHELF = {
+    "bandit_learners": (bandit_learners, 0, 4, None),
     "bump": (bump, 0, 3, None),
     "cauchy": (cauchy, 0, 55, None),
     "coin": (coin, 0, 1, None),
@@ -236,10 +341,12 @@ SHELF = {
     "eight_schools": (eight_schools, 2, 1, ("school", 8, 8)),
     "gaussian": (gaussian, 1, 1, None),
     "gp": (gp, 0, 66, None),
+    "learning_rules": (learning_rules, 3, 0, None),
     "linear": (linear, 8, 8, None),
     "logistic": (logistic, 0, 3, None),
     "radon": (radon, 5, 1, ("county", 85, 919)),
     "rats": (rats, 5, 2, ("rat", 30, 150)),
+    "ridge_or_memoriser": (ridge_or_memoriser, 1, 0, None),
     "sinusoid": (sinusoid, 0, 4, None),
     "sinusoid_prior": (sinusoid_prior, 0, 4, None),
     "sinusoid_maml": (sinusoid_maml, 0, 2, None),
@@ -288,7 +395,7 @@ def by_hand(case):
 def test_its_latents_and_the_shapes_that_it_simulates(case):
     _, lifetime, task, _ = case.row
     assert (case.program.lifetime_size, case.program.task_size) == (lifetime, task)
-    assert case.program.prior_normal
+    assert case.program.prior_normal or case.program.discrete
     assert case.program.information == "expected"
     assert case.data.outcome.shape == (TASKS, STEPS)
     for latent in case.program.latents:
@@ -309,6 +416,20 @@ def test_its_densities_are_those_written_by_hand(case):
     assert set(sites) == set(expected)
     for name, x in expected.items():
         np.testing.assert_allclose(sites[name], np.squeeze(x), rtol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("case", ["learning_rules", "ridge_or_memoriser"], indirect=True)
+def test_every_rule_is_as_written_by_hand(case):
+    name = next(latent.name for latent in case.program.discrete)
+    latent = case.program.latent(name)
+    assert len(set(latent.labels)) == len(case.program.enumerate_support(name))
+    for rule in case.program.enumerate_support(name):
+        one = case._replace(values={**case.values, name: np.int32(rule)})
+        given = {x.name: one.values[x.name] for x in case.program.latents}
+        with jax.enable_x64(True):
+            rows = case.program.log_likelihood_of(*jax.tree.map(in_double, (given, case.data)))
+        expected = by_hand(one)[case.program.outcome.site]
+        np.testing.assert_allclose(rows, expected, rtol=1e-5, atol=1e-5, err_msg=str(rule))
 
 
 def test_its_own_table(case):

@@ -46,6 +46,8 @@ CLOSE = 0.01
 # While fewer points count than so many for each dimension and one, experts are gathered around the
 # mean and covariance of the weights, flattened until as many count; refits would starve.
 SPARSE = 10.0
+# Refits of tasks that share nothing with a coordinate.
+ALONE = 3
 # Of the points that draws are taken from, this share is the prior's.
 PRIOR = 0.02
 # Below this share of an equal weight an expert is re-born as part of a heavy one.
@@ -109,6 +111,11 @@ ENOUGH, ENOUGH_OF_TASK, PARETO_K, EVEN = 400.0, 10.0, 0.7, 0.5
 
 def told(found: Shared, experts: int, of_task: int) -> str:
     """How it was come by, in one sentence."""
+    if found.points == 1:
+        return (
+            f"{Sizes().alone} experts for each task and each joint value of its discrete latents; "
+            f"draws were weighed by the true density: {found.effective.min():.0f} or more count"
+        )
     if np.isinf(found.effective).all():
         tasks = "each task in closed form given it"
     else:
@@ -291,7 +298,9 @@ class _Work:
 
     def _alone(self, discrete: Mapping[str, Array], asked: Asked) -> _Assigned:
         """Where nothing that is shared has a coordinate: one point is all there is."""
-        at, asked = np.zeros((1, 0)), asked._replace(draws=self.draws, experts=self.sizes.alone)
+        effort = self.sizes.effort._replace(refits=ALONE)
+        asked = asked._replace(draws=self.draws, experts=self.sizes.alone, effort=effort)
+        at = np.zeros((1, 0))
         joint, tasks = self._joint(at, self.evidence, discrete, asked, self.keys[2], self.report)
         return _Assigned(at, tasks, joint, tasks.effective[0])
 

@@ -3,9 +3,9 @@
     uv run python -m benchmarks scales [J ...]
 
 J tasks of 1 and of 10 rows, tau = .5: how far the posterior mean of log tau is off, in standard
-deviations, and the ratio of standard deviations. The reference is recipe `grid`: a lattice over tau,
-the rest in closed form. The prior of tau is half-normal with scale 1. Four chains of 10,000 draws
-of each, of 1,000 where there are more than 100 tasks.
+deviations, and the ratio of standard deviations. The reference is recipe `grid`: a lattice over
+tau, the rest in closed form. The prior of tau is half-normal with scale 1. Four chains of 10,000
+draws of each, of 1,000 where there are more than 100 tasks.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
+import programs
 import pytest
 from hierarchies import gaussian_evidence, joint_covariance
 from scipy.stats import multivariate_normal, norm
@@ -13,6 +14,7 @@ import bayes_badger as bb
 from bayes_badger.errors import BadgerError
 from bayes_badger.evidence import from_arrays
 from bayes_badger.inner_loop import _lifetime, grid
+from bayes_badger.inner_loop import enumerate as enumerate_loop
 from bayes_badger.inner_loop import experts as experts_loop
 from bayes_badger.inner_loop.protocol import silent
 
@@ -128,6 +130,30 @@ def test_discrete_latents_that_tasks_share_against_a_lattice(chosen):
     assert (np.abs(z.mean(0) - theirs.mean(0)) < SIGMAS * sd * np.sqrt(1 / count + 1 / 4000)).all()
     assert (np.abs(z.std(0) / sd - 1) < SIGMAS * np.sqrt(0.5 / count + 0.5 / 4000)).all()
     assert (found.effective > _lifetime.ENOUGH_OF_TASK).all()
+
+
+def test_discrete_latents_of_tasks_against_their_sum():
+    """Where all that tasks have is discrete and linear-Gaussian: by `enumerate`, exact."""
+    rng, program = np.random.default_rng(5), bb.lift(programs.mixture)
+    x = rng.normal(size=(5, 4))
+    kind, slope = rng.integers(2, size=(5, 1)), rng.normal(size=(5, 1))
+    y = kind + slope * x + 0.5 * rng.normal(size=x.shape)
+    evidence = from_arrays(program.signature, {"x": x}, y, {})
+    exact = enumerate_loop.make(enumerate_loop.Settings(chains=1, draws=10)).infer(
+        program, evidence, jax.random.key(0)
+    )
+    loop = experts_loop.make(experts_loop.Settings(chains=1, draws=DRAWS))
+    found = loop.infer(program, evidence, jax.random.key(0))
+    np.testing.assert_allclose(
+        found.log_evidence_by_task, exact.log_evidence_by_task, rtol=0, atol=1e-4
+    )
+    weights = np.exp(exact.mixture.log_weights)
+    share = (weights * exact.mixture.discrete["kind"]).sum(1)
+    error = np.sqrt(share * (1 - share) / DRAWS)
+    assert (np.abs(found.draws.values["kind"][0].mean(0) - share) < SIGMAS * error + 1e-6).all()
+    mean = (weights[..., None] * exact.mixture.loc).sum(1)[:, 0]
+    draws = found.draws.values["slope"][0]
+    assert (np.abs(draws.mean(0) - mean) < SIGMAS * draws.std(0) / np.sqrt(DRAWS)).all()
 
 
 def test_tasks_that_their_experts_miss_are_told(chosen):

@@ -402,7 +402,6 @@ def _canonical(evidence: Evidence) -> np.ndarray:
         flat = np.asarray(x, float).reshape(len(x), -1)
         for column in flat.T:
             sums = np.zeros(evidence.n_tasks)
-            # Weighed by position, so that two tasks with the same rows in another order differ.
             sums[has] = np.add.reduceat(column, starts[has]) if len(column) else 0.0
             keys.append(sums)
     # Then by chance, so that the first portion is like the others.

@@ -4,9 +4,9 @@
 
 y ~ N(z, 1), 3 rows each of J tasks, z ~ N(mu, tau²), with mu and tau drawn anew for each world from
 the prior of the full Bayes program, N(0, 1) and HalfNormal(1). Empirical Bayes learns them by the
-outer loop and takes them as known (`numpyro.param`, then recipe `exact`); full Bayes infers them with
-the tasks (latents, then recipe `experts`). Coverage of central 90% intervals of z, with a standard
-error over worlds; widths are of empirical Bayes in those of full Bayes.
+outer loop and takes them as known (`numpyro.param`, then recipe `exact`); full Bayes infers them
+with the tasks (latents, then recipe `experts`). Coverage of central 90% intervals of z, with a
+standard error over worlds; widths are of empirical Bayes in those of full Bayes.
 """
 
 from __future__ import annotations

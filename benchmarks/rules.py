@@ -37,8 +37,9 @@ NAMES = ("rate", "decay", "noise")
 def run(lifetimes: str = "300") -> pd.DataFrame:
     """One row for all lifetimes."""
     loaded = load_program("learning_rules")
-    signature = read_signature(loaded.model, loaded.name, None)
-    program = lift(loaded.model, inputs=loaded.module.inputs, name=loaded.name)
+    signature = read_signature(loaded.model, loaded.name, loaded.optional("columns"))
+    groups = loaded.optional("columns")
+    program = lift(loaded.model, inputs=loaded.module.inputs, groups=groups, name=loaded.name)
     rules = len(program.latent("rule").labels)
     grid = norm.ppf(qmc.Sobol(program.size, rng=0).random_base2(POWER))
     true, ours, exact, ranks, seconds = [], [], [], [], 0.0

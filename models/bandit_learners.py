@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
 
+columns = {"payoff": ["payoff_0", "payoff_1"]}
+
 RULES = [
     "Rescorla-Wagner",
     "two rates",

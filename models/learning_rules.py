@@ -16,6 +16,8 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 
+columns = {"x": ["x1", "x2"]}
+
 # Features of a row: two inputs and a constant.
 FEATURES = 3
 # Rows that a rule remembers, where it remembers rows; numbers that a state has.

@@ -14,6 +14,8 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 
+columns = {"x": ["x1", "x2", "x3", "x4"]}
+
 SIZE = 4
 STRATEGIES = ["memoriser", "ridge"]
 # The sd of targets around their line.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,8 @@ from bayes_badger.evidence import Evidence
 from bayes_badger.program import LIFETIME, Program
 
 OBS = "obs_id"
+# The attribute of a discrete latent that has what its values are called, a list in JSON.
+LABELS = "labels"
 
 
 def safe_name(name: str) -> str:
@@ -41,12 +44,16 @@ class Labels:
     def of_values(
         self, values: Mapping[str, Any], lead: tuple[str, ...] = ("chain", "draw")
     ) -> xr.Dataset:
-        """Latents and deterministics."""
+        """Latents and deterministics; what the values of one are called is an attribute."""
         variables = {}
         for name, x in values.items():
             dims = (*lead, self.task) if self.scopes[name] != LIFETIME else lead
             variables[safe_name(name)] = (self._dims(name, np.ndim(x), dims), np.asarray(x))
-        return self._dataset(variables, {self.task: self.tasks})
+        found = self._dataset(variables, {self.task: self.tasks})
+        for latent in self.program.latents:
+            if latent.labels and safe_name(latent.name) in found:
+                found[safe_name(latent.name)].attrs[LABELS] = json.dumps(latent.labels)
+        return found
 
     def of_sites(self, values: Mapping[str, Any]) -> xr.Dataset:
         """One value per site, or per site and task."""

@@ -1,6 +1,6 @@
 """What tasks share, by experts, against quadrature or long chains, on the shelf's own tables.
 
-    uv run python -m benchmarks lifetimes [PROGRAM ...]
+    uv run python -m benchmarks lifetimes [PROGRAM[:RECIPE] ...]
 
 Of all latents of the lifetime and of its tasks: the largest difference of means in standard
 deviations of the reference, and the smallest and largest ratio of standard deviations. The
@@ -36,7 +36,8 @@ RECIPES: dict[str, dict[str, Any]] = {"experts": {}, "laplace": {}, "nuts": {}}
 def run(*programs: str) -> pd.DataFrame:
     """A row for each program and way to infer."""
     rows = []
-    for name in programs or tuple(REFERENCES):
+    for asked in programs or tuple(REFERENCES):
+        name, _, only = asked.partition(":")
         loaded = load_program(name)
         signature = read_signature(loaded.model, name, None)
         evidence = read(signature, loaded.module.evidence())
@@ -45,6 +46,8 @@ def run(*programs: str) -> pd.DataFrame:
         truth, seconds = _inferred(program, evidence, recipe, settings)
         rows.append({"program": name, "recipe": f"{recipe}, long", "seconds": seconds})
         for recipe, settings in RECIPES.items():
+            if only not in ("", recipe):
+                continue
             found, seconds = _inferred(program, evidence, recipe, settings)
             row = {"program": name, "recipe": recipe, "seconds": seconds, **_off(truth, found)}
             rows.append(row)

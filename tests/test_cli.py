@@ -19,6 +19,7 @@ from bayes_badger import comparison, fitting, prediction
 from bayes_badger.cli import advice, checks, completion, device, main
 from bayes_badger.cli.app import app
 from bayes_badger.cli.progress import Meter, Pace
+from bayes_badger.cli.scalars import chances, scalars
 from bayes_badger.cli.screen import Screen
 from bayes_badger.errors import BadgerError
 from bayes_badger.runs import Run, find_run, list_runs, read_run, write_run
@@ -676,3 +677,16 @@ def test_a_ctrl_c_that_a_library_swallowed_is_heard_at_the_next_report():
     # The sampler has kept its draws; what comes after is not stopped again.
     report("building the DataTree", 0, 1)
     assert [words[0] for words in told] == ["sampling", "building the DataTree"]
+
+
+def test_values_with_names_have_a_probability_each():
+    named = xr.DataArray([[0, 1, 1, 1]], dims=("chain", "draw"), name="rule")
+    named.attrs["labels"] = '["ridge", "pool"]'
+    found = scalars(chances(named), diagnostics=False)
+    assert [(x.name, x.index, x.mean) for x in found] == [
+        ("rule", "ridge", 0.25),
+        ("rule", "pool", 0.75),
+    ]
+    for broken in ("[", "1", "[]", 3):
+        named.attrs["labels"] = broken
+        assert chances(named) is named

@@ -10,7 +10,7 @@ import pandas as pd
 import xarray as xr
 from rich.table import Table
 
-from bayes_badger.cli.scalars import ENTRIES, Scalar, entries, scalars
+from bayes_badger.cli.scalars import ENTRIES, Scalar, chances, entries, scalars
 from bayes_badger.cli.screen import Screen, short_path, told
 from bayes_badger.cli.summary import TASKS_SHOWN, distrust
 from bayes_badger.cli.tables import bullets, grid, scalar_table
@@ -101,9 +101,10 @@ def _latents(tree: xr.DataTree, dim: str | None, tasks: int | None) -> dict[str,
     posterior = tree["posterior"].to_dataset()
     if dim is None:
         return {}
+    each = {name: chances(variable) for name, variable in posterior.data_vars.items()}
     return {
         str(name): scalars(variable.isel({dim: slice(0, tasks)}), dim, None, diagnostics=False)
-        for name, variable in posterior.data_vars.items()
+        for name, variable in each.items()
         if dim in variable.dims and entries(variable, dim) <= ENTRIES
     }
 

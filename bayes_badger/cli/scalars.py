@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -15,6 +16,10 @@ SAMPLE = ("chain", "draw")
 BOUNDS = (0.055, 0.945)
 # A variable with more entries than this (a network's weights) says nothing one by one.
 ENTRIES = 64
+
+
+# The attribute with what the values of a discrete latent are called; the dim of those values.
+LABELS, VALUE = "labels", "value"
 
 
 @dataclass(frozen=True)
@@ -99,6 +104,19 @@ def scalars(
         )
         found.append(Scalar(str(variable.name), label, index, **numbers))
     return found
+
+
+def chances(variable: xr.DataArray) -> xr.DataArray:
+    """Of values 0, 1, ... that have names, whether each is the one: its mean is a probability."""
+    try:
+        labels = json.loads(variable.attrs.get(LABELS, "[]"))
+    except (TypeError, ValueError):
+        labels = []
+    if not isinstance(labels, list) or not labels:
+        return variable
+    names = [str(label) for label in labels]
+    values = xr.DataArray(np.arange(len(names)), dims=VALUE, coords={VALUE: names})
+    return (variable == values).astype(float).rename(variable.name)
 
 
 def entries(variable: xr.DataArray, along: str | None = None) -> int:

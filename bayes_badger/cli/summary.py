@@ -11,15 +11,13 @@ import numpy as np
 import xarray as xr
 from rich.console import RenderableType
 
-from bayes_badger.cli.scalars import ENTRIES, Scalar, entries, scalars
+from bayes_badger.cli.scalars import ENTRIES, Scalar, chances, entries, scalars
 from bayes_badger.cli.screen import Screen, short_path, told
 from bayes_badger.cli.tables import bullets, facts, scalar_table
 from bayes_badger.errors import listed
 from bayes_badger.runs.run import Run
 
 TASKS_SHOWN = 16
-# The dim of the values of a discrete latent.
-VALUE = "value"
 
 
 @dataclass(frozen=True)
@@ -50,9 +48,8 @@ def summarise(run: Run, tasks: int | None) -> Summary:
     by_task: dict[str, list[Scalar]] = {}
     too_long = []
     for name in _in_order(run, posterior):
-        labels = labels_of(run, name)
-        variable, true = shares(posterior[name], labels), truth.get(name)
-        true = None if true is None else shares(true, labels)
+        variable, true = chances(posterior[name]), truth.get(name)
+        true = None if true is None else chances(true)
         if entries(variable, task) > ENTRIES:
             too_long.append(name)
         elif task in variable.dims:
@@ -140,22 +137,6 @@ def _in_order(run: Run, posterior: xr.Dataset) -> list[str]:
     known = [str(row.get("name")) for row in rows if isinstance(row, Mapping)]
     names = [name for name in known if name in posterior.data_vars]
     return names + [str(name) for name in posterior.data_vars if name not in names]
-
-
-def labels_of(run: Run, name: str) -> list[str]:
-    """What the values of a discrete latent are called; empty where they have no names."""
-    latents = part(run.spec, "program").get("latents")
-    rows = latents if isinstance(latents, list | tuple) else []
-    mine = [row for row in rows if isinstance(row, Mapping) and row.get("name") == name]
-    return strings(mine[0].get("labels")) if mine else []
-
-
-def shares(variable: xr.DataArray, labels: list[str]) -> xr.DataArray:
-    """Of values 0, 1, ... that have names, whether each is the one: its mean is a probability."""
-    if not labels:
-        return variable
-    values = xr.DataArray(np.arange(len(labels)), dims=VALUE, coords={VALUE: labels})
-    return (variable == values).astype(float).rename(variable.name)
 
 
 def _facts(run: Run) -> list[tuple[str, str]]:

@@ -132,13 +132,13 @@ NO_GRADIENT = "needs a gradient, and level has none"
 TABLE = {"task": [1, 1, 2], "x": [0.1, 0.2, 0.3], "y": [0.3, 0.1, 0.9]}
 
 
-def mixture_of_four(x, y=None):
-    """A discrete latent, and more others than a lattice has dimensions."""
+def mixture_of_many(x, y=None):
+    """Too many discrete values to sum over."""
     with numpyro.plate("task", x.shape[0], dim=-2):
-        kind = numpyro.sample("kind", dist.Bernoulli(0.3))
+        kind = numpyro.sample("kind", dist.Bernoulli(0.3).expand([13]).to_event(1))
         slopes = numpyro.sample("slopes", dist.Normal(0.0, 1.0).expand([4]).to_event(1))
         with numpyro.plate("step", x.shape[1], dim=-1):
-            mean = kind + jnp.exp(slopes).sum(-1) * x
+            mean = kind.sum(-1) + jnp.exp(slopes).sum(-1) * x
             numpyro.sample("y", dist.Normal(mean, 0.5), obs=y)
 
 
@@ -155,7 +155,7 @@ def four_rounded(x, y=None):
     [
         ("nuts", mixture, DISCRETE),
         ("nuts", rounded, NO_GRADIENT),
-        ("auto", mixture_of_four, DISCRETE),
+        ("auto", mixture_of_many, DISCRETE),
         ("nuts", four_rounded, NO_GRADIENT),
     ],
 )

@@ -1,5 +1,7 @@
 """What tasks share, by experts: against closed forms and lattices, in any order, with doubts."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -175,3 +177,11 @@ def test_a_filter_cannot_yet_carry_it(gaussian):
     loop = experts_loop.make(experts_loop.Settings(sweeps=0))
     with pytest.raises(BadgerError, match=r"cannot carry what tasks share \(a\) through a filter"):
         loop.infer(program, evidence, jax.random.key(0))
+
+
+def test_impossible_evidence_is_refused(gaussian):
+    """A log density of minus infinity in single precision."""
+    program, evidence = gaussian
+    far = dataclasses.replace(evidence, outcome=np.full_like(evidence.outcome, 1e30))
+    with pytest.raises(BadgerError, match="the evidence is impossible"):
+        inferred(program, far)

@@ -50,6 +50,8 @@ SPARSE = 10.0
 ALONE = 3
 # Of the points that draws are taken from, this share is the prior's.
 PRIOR = 0.02
+# The least standard deviation that experts are gathered with.
+NO_LESS = 1e-5
 # Below this share of an equal weight an expert is re-born as part of a heavy one.
 REBORN = 1e-2
 # Assignments of discrete latents that are so many nats below the best do without draws.
@@ -182,12 +184,15 @@ def infer_shared(
     """Draws from the posterior of a whole lifetime.
 
     Args:
-        program: Of prior-normal coordinates, without discrete latents of tasks.
+        program: Of prior-normal coordinates, but for discrete latents that can be listed.
         evidence: Of all tasks.
         key: For points and draws.
         draws: How many.
         sizes: How hard to try.
         report: Is told how far it has come.
+
+    Raises:
+        BadgerError: Where the evidence is impossible at all lifetimes that were tried.
     """
     states, own = _assignments(program, LIFETIME), _assignments(program, TASK)
     order = _canonical(evidence)
@@ -198,6 +203,11 @@ def infer_shared(
         for i in range(count_of(states))
     ]
     highest = max(x.log_evidence for x in near)
+    if not np.isfinite(highest):
+        raise BadgerError(
+            f"{program.name}: the evidence is impossible, or its log density not a number, at all "
+            "values that experts tried of what tasks share: check the data, or the prior"
+        )
     kept = [i for i, x in enumerate(near) if x.log_evidence > highest + NEGLIGIBLE]
     states = {name: x[kept] for name, x in states.items()}
     each = [work.posterior(near[i]) for i in kept]
@@ -324,6 +334,9 @@ class _Work:
             offer = _points(society, key, self.sizes.points)
             points = np.asarray(offer.points)
             joint, _ = self._joint(offer.points, evidence, discrete, asked, key)
+            if not np.isfinite(joint).any():
+                return best, -np.inf
+            joint = np.where(np.isfinite(joint), joint, -np.inf)
             after, check = _refit(society, offer, joint - joint.max())
             divergence, ess = float(check.divergence), float(check.ess)
             if divergence < lowest:
@@ -439,7 +452,9 @@ def _gathered(prior: Society, offer: Offer, joint: np.ndarray) -> Society:
     weights = share(low)
     mean = weights @ points
     apart = points - mean
-    root = np.linalg.cholesky(apart.T @ (weights[:, None] * apart))
+    covariance = apart.T @ (weights[:, None] * apart)
+    # However few the points are, no direction is lost.
+    root = np.linalg.cholesky(covariance + NO_LESS**2 * np.eye(len(mean)))
     experts = mean + np.asarray(prior.mean) @ root.T
     return prior._replace(mean=experts, root=root @ np.asarray(prior.root))
 

@@ -9,6 +9,7 @@
 |---|---|
 | `fit` | infers the latents of a program from evidence; returns a `Run` |
 | `predict` | a run's posterior and predictive for tasks it has not seen |
+| `leave_one_task_out` | how a task would be predicted from all others |
 | `compare` | ranks runs on the same evidence by expected log predictive density |
 | `write_report` | a run as one HTML page |
 | `load`, `list_runs` | reads a stored run; lists those in a folder |
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from bayes_badger.errors import BadgerError
     from bayes_badger.evidence import Evidence, read
     from bayes_badger.fitting import fit
+    from bayes_badger.left_out_tasks import leave_one_task_out
     from bayes_badger.prediction import predict
     from bayes_badger.program import Program, lift, read_signature
     from bayes_badger.recipe import load_recipe
@@ -42,6 +44,7 @@ __all__ = [
     "Run",
     "compare",
     "fit",
+    "leave_one_task_out",
     "lift",
     "list_runs",
     "load",
@@ -61,6 +64,7 @@ _ROOMS = {
     "Run": ("runs", "Run"),
     "compare": ("comparison", "compare"),
     "fit": ("fitting", "fit"),
+    "leave_one_task_out": ("left_out_tasks", "leave_one_task_out"),
     "list_runs": ("runs", "list_runs"),
     "lift": ("program", "lift"),
     "load": ("runs", "read_run"),

@@ -159,6 +159,9 @@ def fit(
     log("looking for tasks that are unlike", 1, 1)
     table = strange.table() | ({} if verdicts is None else dict(verdicts.table()))
     tree["trust"] = xr.DataTree(Labels(lifted, evidence).of_tasks(table))
+    if posterior.messages is not None:
+        messages = Labels(lifted, evidence).of_messages(posterior.messages)
+        tree["messages"] = xr.DataTree(messages)
     warnings = [*posterior.warnings, *strange.told(evidence)]
     if not posterior.independent:
         warnings += doubts(tree["posterior"].to_dataset())

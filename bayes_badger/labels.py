@@ -76,6 +76,13 @@ class Labels:
         }
         return self._dataset(variables, self.rows, kept)
 
+    def of_messages(self, messages: np.ndarray) -> xr.Dataset:
+        """What each task said of each draw of what tasks share, in nats."""
+        variables = {"log_evidence": (("chain", "draw", self.task), messages)}
+        found = self._dataset(variables, {self.task: self.tasks})
+        found["log_evidence"].attrs["units"] = "nats"
+        return found
+
     def plain(self, values: Mapping[str, Any]) -> xr.Dataset:
         """One value per draw."""
         return self._dataset({n: (("chain", "draw"), np.asarray(x)) for n, x in values.items()}, {})

@@ -66,6 +66,25 @@ def test_the_normal_hierarchy_in_closed_form(gaussian, found):
     assert not _lifetime.doubts(found, evidence)
 
 
+def test_a_task_that_is_left_out(gaussian, tmp_path):
+    """From the messages alone, against conditionals of the joint normal in closed form."""
+    _, evidence = gaussian
+    frame = {"task": evidence.task_index, **evidence.columns, "y": evidence.outcome}
+    run = bb.fit("gaussian", frame, inference="experts", out=tmp_path)
+    found = bb.leave_one_task_out(bb.load(run.path))
+    covariance, y = joint_covariance(TASKS, STEPS), evidence.outcome
+    exact = []
+    for i in range(TASKS):
+        mine = evidence.task_index == i
+        across = np.linalg.solve(covariance[np.ix_(~mine, ~mine)], covariance[~mine][:, mine])
+        rest = covariance[np.ix_(mine, mine)] - covariance[mine][:, ~mine] @ across
+        exact.append(multivariate_normal(across.T @ y[~mine], rest).logpdf(y[mine]))
+    np.testing.assert_allclose(found["elpd"], exact, atol=0.03)
+    assert (found["pareto_k"] < 0.7).all()
+    with pytest.raises(BadgerError, match="has no messages of tasks"):
+        bb.leave_one_task_out(bb.fit("gaussian", frame))
+
+
 def test_the_order_of_tasks_is_nothing_to_it(gaussian, found):
     program, evidence = gaussian
     shuffled = np.random.default_rng(0).permutation(TASKS)

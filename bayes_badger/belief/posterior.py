@@ -21,6 +21,8 @@ class Posterior(eqx.Module):
         log_evidence: Log p(all outcomes), in nats; None where the inner loop cannot know it.
         log_evidence_error: Its own estimate of the error, in nats.
         log_evidence_by_task: `[task]`, where tasks share nothing; else None.
+        messages: log p(D_i | a) of each task, at each draw of what tasks share, in nats: `[chain,
+            draw, task]`; None where nothing is shared, or the inner loop does not tell.
         means: Posterior means in the user's own space by quadrature, without Monte Carlo error, of
             what has one in closed form; None where the inner loop has none.
         independent: Whether the draws are independent, so that there is nothing to converge.
@@ -34,6 +36,7 @@ class Posterior(eqx.Module):
     log_evidence: float | None = None
     log_evidence_error: float | None = None
     log_evidence_by_task: np.ndarray | None = None
+    messages: np.ndarray | None = None
     means: Mapping[str, np.ndarray] | None = None
     independent: bool = False
     approximate: bool = False

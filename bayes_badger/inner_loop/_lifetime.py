@@ -75,6 +75,7 @@ class Shared(NamedTuple):
         effective: Of each task, the least number of points that count, in the mean over lifetimes.
         log_weights: Of points under the most likely assignment, for Pareto's k.
         by_task: Log evidence of each task where they share nothing, `[task]`; else None.
+        messages: Log evidence of each task given what is shared, `[draw, task]`; None likewise.
     """
 
     lifetimes: np.ndarray
@@ -87,6 +88,7 @@ class Shared(NamedTuple):
     effective: np.ndarray
     log_weights: np.ndarray
     by_task: np.ndarray | None = None
+    messages: np.ndarray | None = None
 
 
 class Sizes(NamedTuple):
@@ -224,6 +226,7 @@ def infer_shared(
     lifetimes = np.stack([x.lifetimes for x in each])[which, at]
     tasks = np.stack([x.tasks.latents for x in each])[which, at, :, draw][:, back]
     assigned = np.stack([x.tasks.states for x in each])[which, at, :, draw][:, back]
+    told = np.stack([x.tasks.log_evidence for x in each])[which, at][:, back]
     share = weights.sum(1)
     with np.errstate(invalid="ignore"):
         of_tasks = np.where(share[:, None] > 0, share[:, None] * [x.effective for x in each], 0.0)
@@ -243,7 +246,8 @@ def infer_shared(
         int(weights.size),
         effective,
         heaviest,
-        each[0].tasks.log_evidence[0][back].astype(float) if alone else None,
+        told[0].astype(float) if alone else None,
+        None if alone else told,
     )
 
 

@@ -260,6 +260,7 @@ class Experts(eqx.Module):
             log_evidence=found.log_evidence,
             log_evidence_error=found.log_evidence_error,
             log_evidence_by_task=found.by_task,
+            messages=None if found.messages is None else in_chains(found.messages, shape),
             independent=True,
             approximate=True,
             notes=(told(found, settings.shared, settings.given),),

@@ -31,7 +31,7 @@ ROOMS = [
     ["datatree", "runs"],
     ["outcomes", "learning", "unlike"],
     ["fitting"],
-    ["prediction", "comparison"],
+    ["prediction", "comparison", "left_out_tasks"],
     ["report"],
     ["cli"],
 ]

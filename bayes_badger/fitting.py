@@ -330,7 +330,6 @@ def _spec(
                     "shape": list(latent.shape),
                     "family": latent.family,
                     "support": latent.support,
-                    "labels": list(latent.labels),
                 }
                 for latent in program.latents
             ],

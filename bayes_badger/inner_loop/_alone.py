@@ -31,7 +31,7 @@ def why_not_alone(program: Program, evidence: Evidence, state: bool = False) -> 
     return reason
 
 
-def shares(program: Program, evidence: Evidence) -> bool:
+def as_lifetime(program: Program, evidence: Evidence) -> bool:
     """Whether tasks cannot be taken by themselves, each a Gaussian vector."""
     return bool(program.discrete) or (bool(program.lifetime_size) and evidence.n_tasks > 1)
 
@@ -42,10 +42,7 @@ def unfit_given(program: Program) -> str | None:
         states = assignments(program, scope)
         if isinstance(states, str):
             return states
-    other = [x.name for x in program.latents if not x.discrete and x.kind != WHITENED]
-    if other:
-        return f"needs prior-normal coordinates, and {listed(other)} has none"
-    return None
+    return _without_coordinates(program)
 
 
 def unfit_alone(program: Program, state: bool = False) -> str | None:
@@ -55,10 +52,12 @@ def unfit_alone(program: Program, state: bool = False) -> str | None:
         return f"cannot yet hold discrete latents ({names})"
     if program.signature.stateful and not state:
         return "cannot yet follow a program with a state"
-    other = [latent.name for latent in program.latents if latent.kind != WHITENED]
-    if other:
-        return f"needs prior-normal coordinates, and {listed(other)} has none"
-    return None
+    return _without_coordinates(program)
+
+
+def _without_coordinates(program: Program) -> str | None:
+    other = [x.name for x in program.latents if not x.discrete and x.kind != WHITENED]
+    return f"needs prior-normal coordinates, and {listed(other)} has none" if other else None
 
 
 def drawn(

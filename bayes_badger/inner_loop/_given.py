@@ -3,9 +3,9 @@
     log p(D_i | a) = log ∫ p(z | a) p(D_i | z, a) dz
 
 Given a, tasks do not touch each other. Where one Gaussian is the posterior of z a climb gives the
-integral in closed form; else a few experts climb, are refitted, and importance weights of their
-points give it without bias. The points are the same at every lifetime but for the experts' own
-places, so that what noise they have hardly differs from one lifetime to the next.
+integral in closed form; else a few experts climb, are refitted where asked for, and importance
+weights of their points give it without bias. The points are the same at every lifetime but for the
+experts' own places, so that what noise they have hardly differs from one lifetime to the next.
 """
 
 from __future__ import annotations

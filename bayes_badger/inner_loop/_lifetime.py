@@ -99,7 +99,7 @@ class Sizes(NamedTuple):
         points: Of each of these experts.
         of_task: Experts of a task, given what is shared.
         alone: Experts of a task, where all that is shared is discrete.
-        effort: Sweeps, refits and points of those.
+        effort: Sweeps, refits and points of the experts of a task.
     """
 
     experts: int = 32
@@ -113,19 +113,19 @@ class Sizes(NamedTuple):
 ENOUGH, ENOUGH_OF_TASK, PARETO_K, EVEN = 400.0, 10.0, 0.7, 0.5
 
 
-def told(found: Shared, experts: int, of_task: int) -> str:
+def told(found: Shared, sizes: Sizes) -> str:
     """How it was come by, in one sentence."""
     if found.points == 1:
         return (
-            f"{Sizes().alone} experts for each task and each joint value of its discrete latents; "
+            f"{sizes.alone} experts for each task and each joint value of its discrete latents; "
             f"draws were weighed by the true density: {found.effective.min():.0f} or more count"
         )
     if np.isinf(found.effective).all():
         tasks = "each task in closed form given it"
     else:
-        tasks = f"each task by {of_task} given it"
+        tasks = f"each task by {sizes.of_task} given it"
     return (
-        f"{experts} experts over what tasks share, {tasks}; draws were weighed by the true "
+        f"{sizes.experts} experts over what tasks share, {tasks}; draws were weighed by the true "
         f"density: of {found.points}, {found.ess:.0f} count"
     )
 
@@ -273,8 +273,7 @@ class _Work:
         block = some.padded()
         self.rows = rows_to_look_at(data_of(block), block.mask) if some.n_rows else None
         self.one = data_of(evidence.select(np.arange(1)).padded())
-        first = {name: jnp.asarray(x[0]) for name, x in own.items()}
-        self.first = first
+        self.first = {name: jnp.asarray(x[0]) for name, x in own.items()}
 
     def near(self, discrete: Mapping[str, Array]) -> _Near:
         """Experts near the posterior under one assignment."""

@@ -25,8 +25,8 @@ from bayes_badger.errors import BadgerError, listed
 from bayes_badger.evidence import Evidence
 from bayes_badger.evidence.compiled import data_of, task_columns_of
 from bayes_badger.inner_loop._alone import (
+    as_lifetime,
     drawn,
-    shares,
     unfit_alone,
     unfit_given,
     why_not_alone,
@@ -66,7 +66,7 @@ class Settings(DrawSettings):
 
     experts: int = Field(64, ge=1, le=65536)
     sweeps: int = Field(8, ge=0, description="0: one pass of a filter, row by row")
-    refits: int = Field(5, ge=0)
+    refits: int = Field(5, ge=0, description="where tasks share nothing, as points and policy")
     points: int = Field(32, ge=4, multiple_of=2, description="of each expert, in a refit")
     policy: str = Field("none", description="between refits: none, universal, or a file of one")
     stream: bool = Field(False, description="row by row after the first 64, in constant memory")
@@ -114,7 +114,7 @@ class Experts(eqx.Module):
     def why_not(self, program: Program, evidence: Evidence) -> str | None:
         """Why it does not apply; None where it does."""
         filters = not self.settings.sweeps or self.settings.stream
-        if shares(program, evidence):
+        if as_lifetime(program, evidence):
             reason = unfit(program, evidence) or unfit_given(program)
             if reason is None and filters:
                 some = program.select(LIFETIME) or program.discrete
@@ -136,7 +136,7 @@ class Experts(eqx.Module):
         reason = self.why_not(program, evidence)
         if reason is not None:
             raise BadgerError(f"experts {reason}")
-        if shares(program, evidence):
+        if as_lifetime(program, evidence):
             return self._of_lifetime(program, evidence, key, report)
         keys = jax.random.split(key)
         found = self.societies(program, evidence, keys[0], report)
@@ -247,7 +247,13 @@ class Experts(eqx.Module):
         """The belief about what tasks share and about each of them, as draws."""
         settings = self.settings
         shape = settings.chains, settings.draws
-        sizes = Sizes(experts=settings.shared, of_task=settings.given)
+        effort = Sizes().effort._replace(sweeps=settings.sweeps)
+        sizes = Sizes(
+            experts=settings.shared,
+            of_task=settings.given,
+            alone=settings.experts,
+            effort=effort,
+        )
         found = infer_shared(program, evidence, key, shape[0] * shape[1], sizes, report)
         columns = task_columns_of(evidence)
         values = constrained(program, found.lifetimes, found.tasks, columns, found.discrete)
@@ -263,7 +269,7 @@ class Experts(eqx.Module):
             messages=None if found.messages is None else in_chains(found.messages, shape),
             independent=True,
             approximate=True,
-            notes=(told(found, settings.shared, settings.given),),
+            notes=(told(found, sizes),),
             warnings=doubts(found, evidence),
         )
 

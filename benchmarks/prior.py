@@ -29,7 +29,7 @@ from scipy.optimize import minimize
 import bayes_badger as bb
 from bayes_badger.evidence import from_arrays
 from bayes_badger.outer_loop import learn
-from benchmarks._mixture import lifted
+from benchmarks._mixture import density, lifted
 
 SEED, TASKS, STEPS, HELD_OUT, PARTS = 0, 2000, 5, 20_000, 4
 NODES = np.linspace(-30.0, 30.0, 6001)

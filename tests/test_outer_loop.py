@@ -3,7 +3,9 @@
 import inspect
 import json
 
+import equinox as eqx
 import jax
+import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
 import numpyro
@@ -100,7 +102,31 @@ def test_few_parameters_come_to_rest_at_the_maximum(schools):
     assert found.errors["tau"] == pytest.approx(errors[1] * learned["tau"], rel=0.4)
     assert found.finished
     assert found.warnings == ()
-    assert found.steps < 40
+    assert found.steps < 2 * 40
+    assert "it began at 2 places" in found.notes[0]
+
+
+@pytest.mark.parametrize(("starts", "higher"), [(3, True), (1, False)])
+def test_of_two_hills_the_higher_one_counts(schools, monkeypatch, starts, higher):
+    """Log evidence with a low hill at mu = -1, at whose foot it starts, and a high one at 1."""
+    program, evidence = schools
+
+    def hills(program, parameters, evidence, loop, key, slopes=True):
+        flat = jax.flatten_util.ravel_pytree(parameters)[0]
+        noise = np.random.default_rng(0).normal(size=(evidence.n_tasks, 2))
+        mu, other = (float(x) for x in flat)
+        low, high = (np.exp(-0.5 * ((mu - at) / 0.4) ** 2) for at in (-1.0, 1.0))
+        value = 40 * low + 60 * high - 5 * other**2
+        slope = np.array([(-(mu + 1) * 40 * low - (mu - 1) * 60 * high) / 0.16, -10 * other])
+        n = evidence.n_tasks
+        return np.full(n, value / n), slope / n + 2.0 * (noise - noise.mean(0))
+
+    monkeypatch.setattr("bayes_badger.outer_loop.loop.log_evidence_and_slopes", hills)
+    start = eqx.tree_at(
+        lambda x: x.parameters, program, program.parameters | {"mu": jnp.float32(-0.15)}
+    )
+    found = learn(start, evidence, jax.random.key(3), Settings(starts=starts))
+    assert bool(found.program.parameters["mu"] > 0) == higher
 
 
 def test_too_few_steps_are_told(schools):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -47,7 +48,12 @@ class Driven(NamedTuple):
 
 
 def drive(
-    work: Work, steps: int, report: Report, folder: Path | None = None, seconds: float = 30.0
+    work: Work,
+    steps: int,
+    report: Report,
+    folder: Path | None = None,
+    seconds: float = 30.0,
+    watch: Callable[[int, Any], None] | None = None,
 ) -> Driven:
     """Takes at most so many steps.
 
@@ -57,6 +63,7 @@ def drive(
         report: Is told how far it has come. A KeyboardInterrupt ends it with what there is.
         folder: Where checkpoints are written, and where it goes on from if there are any.
         seconds: Between checkpoints.
+        watch: Is shown each state, after so many steps.
     """
     state, done = work.start(), 0
     curve: list[dict[str, Any]] = []
@@ -69,6 +76,8 @@ def drive(
             report("learning", done, steps, note)
             state = work.step(state, done)
             done += 1
+            if watch is not None:
+                watch(done, state)
             if done % work.every == 0 or done == steps or work.at_rest(state):
                 rate = work.tasks_seen(state) / (time.monotonic() - looked)
                 state, line = work.look(state, done)

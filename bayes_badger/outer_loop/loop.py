@@ -12,6 +12,7 @@ steps.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,6 +41,10 @@ PATIENCE = 8
 OBSERVATIONS_PER_ENTRY = 10
 # So often in a row may numbers not be finite.
 TRIES = 8
+# How far from the start it begins again, in units of the unbounded parameters. With at most so many
+# rows it does until two starts come to the same log evidence, to so many nats; with more, where
+# another start costs more, only where one is stuck.
+APART, CHEAP, ALIKE = 0.5, 2_000, 1.0
 
 
 class Settings(BaseModel):
@@ -55,6 +60,7 @@ class Settings(BaseModel):
     refits: int = Field(1, ge=0)
     points: int = Field(16, ge=4, multiple_of=2)
     held_out: float = Field(0.1, ge=0, lt=1, description="share of tasks, where needed")
+    starts: int = Field(3, ge=1, description="of scoring, at most, from other places")
     penalty: float = Field(0.0, ge=0, description="λ, of what parameters say beyond their start")
 
 
@@ -78,6 +84,8 @@ class State(NamedTuple):
         since: Looks since then.
         astray: How often in a row numbers were not finite.
         window: Of the steps since the last look.
+        turn: How often it began again.
+        kept: The best place before it did.
     """
 
     place: scoring.Place | descent.Place
@@ -86,6 +94,8 @@ class State(NamedTuple):
     since: float | np.ndarray
     astray: float | np.ndarray
     window: Window
+    turn: float | np.ndarray
+    kept: Any
 
 
 class Learned(NamedTuple):
@@ -131,6 +141,7 @@ def learn(
     folder: Path | None = None,
     seconds: float = 30.0,
     inner: Gradient | None = None,
+    watch: Callable[[int, Program], None] | None = None,
 ) -> Learned:
     """Learns a program's parameters from tasks.
 
@@ -143,6 +154,8 @@ def learn(
         folder: Where checkpoints are written, and where it goes on from if there are any.
         seconds: Between checkpoints.
         inner: The inner loop that is learned for, where it is `gradient`; else by experts.
+        watch: Is shown the program as it is after so many steps; of this call alone, where it goes
+            on from a checkpoint.
 
     Raises:
         BadgerError: Where nothing can be learned, or no step gives a finite number.
@@ -152,10 +165,17 @@ def learn(
     if reason is not None:
         raise BadgerError(f"{program.name} {reason}")
     work = _Work(program, evidence, key, settings, inner)
-    state, done, curve, finished = drive(work, settings.steps, report, folder, seconds)
+
+    def show(done: int, state: State) -> None:
+        if watch is not None:
+            watch(done, bound(program, work.unflatten(work.now(state))))
+
+    state, done, curve, finished = drive(work, settings.steps, report, folder, seconds, show)
     learned = bound(program, work.unflatten(work.chosen(state)))
     doubts = work.doubts(state, curve) if finished else ("the outer loop was interrupted",)
-    return Learned(learned, done, work.errors(state), curve, work.notes(done), doubts, finished)
+    return Learned(
+        learned, done, work.errors(state), curve, work.notes(state, done), doubts, finished
+    )
 
 
 class _Work:
@@ -199,7 +219,8 @@ class _Work:
 
     def start(self) -> State:
         """Before the first step."""
-        return State(self.way.start(self.first), self.first, np.inf, 0.0, 0.0, _empty())
+        place = self.way.start(self.first)
+        return State(place, self.first, np.inf, 0.0, 0.0, _empty(), 0.0, place)
 
     def _looked_at(
         self, point: Any, tasks: np.ndarray, key: Any, slopes: bool = True
@@ -213,16 +234,19 @@ class _Work:
 
     def step(self, state: State, done: int) -> State:
         """One step, on some tasks."""
+        if self._is_lost(state):
+            state = self._begun_again(state)
         tasks, place = self.tasks, state.place
         if self.many < len(tasks):
             tasks = np.sort(self._chance(1, done).choice(tasks, self.many, replace=False))
-        key = self.key if self.few else jax.random.fold_in(self.key, done)
+        turn = int(state.turn) if self.few else done
+        key = jax.random.fold_in(self.key, turn) if turn or not self.few else self.key
         values, slopes = self._looked_at(place.point, tasks, key)
         rows = int(self.evidence.lengths[tasks].sum())
         slope = slopes.sum(0)
         fine = bool(np.isfinite(values).all() and np.isfinite(slope).all())
         astray = 0 if fine else int(state.astray) + 1
-        if astray >= TRIES and not self.way.is_known(place):
+        if astray >= TRIES and not self.way.is_known(self._best(state)):
             names = listed(self.program.parameters)
             raise BadgerError(
                 f"{self.program.name}: the log evidence is not finite at the parameters ({names}), "
@@ -266,8 +290,31 @@ class _Work:
 
     def at_rest(self, state: State) -> bool:
         """Whether there is no more to learn."""
-        gone = int(state.astray) >= TRIES and self.way.is_known(state.place)
-        return bool(self.way.at_rest(state.place) or gone or int(state.since) >= PATIENCE)
+        gone = int(state.astray) >= TRIES and self.way.is_known(self._best(state))
+        rests = self.way.at_rest(state.place) and not self._is_lost(state)
+        return bool(rests or gone or int(state.since) >= PATIENCE)
+
+    def _is_lost(self, state: State) -> bool:
+        """Whether it may be at rest where the highest maximum is not, and may begin elsewhere."""
+        place = state.place
+        if not isinstance(place, scoring.Place) or int(state.turn) + 1 >= self.settings.starts:
+            return False
+        if not scoring.at_rest(place) or scoring.is_stuck(place):
+            return scoring.is_stuck(place)
+        same = bool(state.turn) and abs(float(state.kept.height) - float(place.height)) < ALIKE
+        return self.evidence.n_rows <= CHEAP and not same
+
+    def _begun_again(self, state: State) -> State:
+        turn = int(state.turn) + 1
+        away = APART * self._chance(2, turn).normal(size=len(self.first))
+        place = scoring.start(self.first + away)
+        return state._replace(place=place, turn=float(turn), kept=self._best(state), astray=0.0)
+
+    def _best(self, state: State) -> Any:
+        """The better of where it is and where it was before it began again."""
+        if not self.few or not state.turn:
+            return state.place
+        return max(state.kept, state.place, key=lambda place: float(place.height))
 
     def tasks_seen(self, state: State) -> float:
         """Since the last look."""
@@ -285,11 +332,15 @@ class _Work:
     def chosen(self, state: State) -> Any:
         """The parameters that were learned, without bounds."""
         held = np.isfinite(state.best_loss)
-        return jnp.asarray(state.best if held else self.way.best(state.place), jnp.float32)
+        return jnp.asarray(state.best if held else self.way.best(self._best(state)), jnp.float32)
+
+    def now(self, state: State) -> Any:
+        """The parameters as they are, without bounds: of the last good point."""
+        return jnp.asarray(self.way.best(state.place), jnp.float32)
 
     def errors(self, state: State) -> dict[str, np.ndarray]:
         """Standard errors by name, by the delta method."""
-        each = self.way.standard_errors(state.place)
+        each = self.way.standard_errors(self._best(state))
         if each is None:
             return {}
         at, found = self.chosen(state), {}
@@ -302,17 +353,19 @@ class _Work:
             found[name] = np.asarray(np.sqrt((np.asarray(slope, float) ** 2 * each**2).sum(-1)))
         return found
 
-    def notes(self, done: int) -> tuple[str, ...]:
+    def notes(self, state: State, done: int) -> tuple[str, ...]:
         """What was done."""
         of = f"from {len(self.tasks)} tasks"
         if len(self.held_out):
             of += f", {len(self.held_out)} more held out to choose when to stop"
+        if state.turn:
+            of += f"; it began at {int(state.turn) + 1} places, and the best counts"
         return (f"learned {listed(self.program.parameters)} in {done} outer steps {of}",)
 
     def doubts(self, state: State, curve: list[dict[str, Any]]) -> tuple[str, ...]:
         """Whether it had not come to rest."""
         losses = np.array([line.get("held_out", line["loss"]) for line in curve])
-        doubt = self.way.doubt(state.place, losses, int(state.since) >= PATIENCE)
+        doubt = self.way.doubt(self._best(state), losses, int(state.since) >= PATIENCE)
         return () if doubt is None else (f"the outer loop {doubt}",)
 
 

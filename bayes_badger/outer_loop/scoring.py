@@ -27,8 +27,9 @@ NEAR, WORTH, STEPS = 0.05, 0.05, 8
 FAR = 1.0
 # Where even a step damped by this much is no ascent, what is left is noise of the slopes.
 STUCK = 500.0
-# No entry moves further in one step, in units of the unbounded parameters.
-FURTHEST = 3.0
+# No entry moves further in one step, in units of the unbounded parameters: a scale that falls by
+# more than e at once may come to where no slope leads back.
+FURTHEST = 1.0
 
 
 class Place(NamedTuple):
@@ -79,7 +80,7 @@ def told(place: Place) -> dict[str, float]:
 
 def doubt(place: Place, losses: np.ndarray, stopped: bool) -> str | None:
     """Why it is not to be trusted; None where it is."""
-    if at_rest(place) and place.away < FAR:
+    if at_rest(place) and not is_stuck(place):
         return None
     far = f"{float(place.away):.2g} standard errors from its maximum"
     if at_rest(place):
@@ -93,6 +94,11 @@ def at_rest(place: Place) -> bool:
     gained = place.heights[-1] - place.heights[0] if known else np.inf
     stuck = is_known(place) and place.damping > STUCK
     return bool(place.away < NEAR or gained < WORTH or stuck)
+
+
+def is_stuck(place: Place) -> bool:
+    """Whether it is at rest, but by its own count not at a maximum."""
+    return at_rest(place) and bool(place.away >= FAR)
 
 
 def moved(

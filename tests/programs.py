@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro
 import numpyro.distributions as dist
 
@@ -135,3 +136,20 @@ def student(x, y=None):
         z = numpyro.sample("z", dist.Normal(0.0, 1.0))
         with numpyro.plate("step", x.shape[1], dim=-1):
             numpyro.sample("y", dist.Gumbel(z * x, 0.7), obs=y)
+
+
+def learned_levels(x, y=None):
+    """Levels whose mean and spread are parameters, far from where they start."""
+    mean = numpyro.param("mean", 0.0)
+    spread = numpyro.param("spread", 1.0, constraint=dist.constraints.positive)
+    with numpyro.plate("task", x.shape[0], dim=-2):
+        z = numpyro.sample("z", dist.Normal(mean, spread))
+        with numpyro.plate("step", x.shape[1], dim=-1):
+            numpyro.sample("y", dist.Normal(z + 0 * x, 1.0), obs=y)
+
+
+def simulated_levels(tasks, steps, mean=3.0, spread=0.5):
+    """Tasks whose levels are around 3 with a spread of a half, read with noise 1."""
+    rng = np.random.default_rng(0)
+    y = mean + spread * rng.normal(size=(tasks, 1)) + rng.normal(size=(tasks, steps))
+    return {"x": np.zeros_like(y), "y": y}

@@ -176,6 +176,29 @@ def ridge_or_memoriser(v, x):
     }
 
 
+def items_and_persons(v, x):
+    difficulty = np.ravel(v["difficulty"])[x["item"].astype(int)]
+    return {
+        "of_persons": half_normal(v["of_persons"], 1.5),
+        "of_items": half_normal(v["of_items"], 1.5),
+        "difficulty": normal(v["difficulty"], 0, v["of_items"]).sum(),
+        "ability": normal(v["ability"], 0, v["of_persons"]),
+        "right": stats.bernoulli.logpmf(x["right"], special.expit(v["ability"] - difficulty)),
+    }
+
+
+def schools_in_districts(v, x):
+    level = v["mean"] + np.ravel(v["offset"])[x["district"].astype(int)]
+    return {
+        "mean": normal(v["mean"], 0, 2),
+        "slope": normal(v["slope"], 0, 1),
+        **{name: half_normal(v[name], 1) for name in ("between", "within", "noise")},
+        "offset": normal(v["offset"], 0, v["between"]).sum(),
+        "school_level": normal(v["school_level"], level, v["within"]),
+        "score": normal(x["score"], v["school_level"] + v["slope"] * x["hours"], v["noise"]),
+    }
+
+
 def coin(v, x):
     return {
         "p": stats.beta.logpdf(v["p"], 1, 1),
@@ -341,12 +364,14 @@ SHELF = {
     "eight_schools": (eight_schools, 2, 1, ("school", 8, 8)),
     "gaussian": (gaussian, 1, 1, None),
     "gp": (gp, 0, 66, None),
+    "items_and_persons": (items_and_persons, 10, 1, None),
     "learning_rules": (learning_rules, 3, 0, None),
     "linear": (linear, 8, 8, None),
     "logistic": (logistic, 0, 3, None),
     "radon": (radon, 5, 1, ("county", 85, 919)),
     "rats": (rats, 5, 2, ("rat", 30, 150)),
     "ridge_or_memoriser": (ridge_or_memoriser, 1, 0, None),
+    "schools_in_districts": (schools_in_districts, 11, 1, None),
     "sinusoid": (sinusoid, 0, 4, None),
     "sinusoid_prior": (sinusoid_prior, 0, 4, None),
     "sinusoid_maml": (sinusoid_maml, 0, 2, None),
@@ -415,7 +440,7 @@ def test_its_densities_are_those_written_by_hand(case):
     np.testing.assert_allclose(rows, outcome, rtol=1e-5, atol=1e-5)
     assert set(sites) == set(expected)
     for name, x in expected.items():
-        np.testing.assert_allclose(sites[name], np.squeeze(x), rtol=1e-5, err_msg=name)
+        np.testing.assert_allclose(sites[name], np.squeeze(x), rtol=1e-5, atol=1e-5, err_msg=name)
 
 
 @pytest.mark.parametrize("case", ["learning_rules", "ridge_or_memoriser"], indirect=True)

@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
-import importlib.metadata
-import math
-import platform
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,11 +10,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import xarray as xr
 
 from bayes_badger import learning, shelves
-from bayes_badger.belief import Posterior
-from bayes_badger.datatree import build_tree
+from bayes_badger.assembling import Asked, Log, assembled, described, plain
 from bayes_badger.errors import BadgerError, listed
 from bayes_badger.evidence import Evidence, from_arrays, read
 from bayes_badger.evidence.blocks import single
@@ -35,14 +28,11 @@ from bayes_badger.program import (
     lift,
     read_signature,
 )
-from bayes_badger.program.parameters import as_table
-from bayes_badger.recipe import Recipe, load_recipe
+from bayes_badger.recipe import load_recipe
 from bayes_badger.runs import Run
-from bayes_badger.trust import HOW, doubts, judged
-from bayes_badger.unlike import unlike
+from bayes_badger.trust import HOW, judged
 
 RECIPE_PREFIX = "inference."
-PACKAGES = ("bayes-badger", "jax", "numpyro", "arviz", "equinox", "xarray", "numpy")
 SIMULATED_TASKS, SIMULATED_STEPS = 20, 10
 
 
@@ -98,7 +88,7 @@ def fit(
         BadgerError: For bad data, a program that breaks the contract, or a recipe that does not
             fit; one line that says how to mend it.
     """
-    started = time.monotonic()
+    log = Log(report)
     if trust not in HOW:
         raise BadgerError(f"trust = '{trust}': choose one of {listed(HOW)}")
     loaded = _loaded(program)
@@ -106,7 +96,6 @@ def fit(
     outer = learning.settings_of(outer_steps, for_outer)
     recipe = load_recipe(inference, for_recipe)
     loop = recipe.make()
-    log = _Log(report)
     log("lifting the program", 0, 1)
     keys = jax.random.split(jax.random.key(seed), 4)
     lifted, evidence, truth = _prepare(
@@ -130,7 +119,7 @@ def fit(
         asked = {
             "program": lifted.name,
             "program's file": getattr(loaded, "sha256", ""),
-            "settings": _plain(own),
+            "settings": plain(own),
             "evidence": evidence.digest(),
             "seed": seed,
         }
@@ -141,45 +130,26 @@ def fit(
     posterior = loop.infer(lifted, evidence, keys[2], log)
     judging = jax.random.fold_in(keys[2], 1)
     posterior, verdicts = judged(lifted, evidence, posterior, judging, trust, log)
-    if lifted.left_out:
-        names = listed(lifted.left_out)
-        told = f"left out {names}: a deterministic of rows, or of other tasks, has no one value"
-        posterior = dataclasses.replace(posterior, notes=(*posterior.notes, told))
+    outer_spec = None
     if taught is not None:
         posterior = dataclasses.replace(
             posterior,
             notes=(*taught.learned.notes, *posterior.notes),
             warnings=(*taught.learned.warnings, *posterior.warnings),
         )
-    log("building the DataTree", 0, 1)
-    tree = build_tree(lifted, evidence, posterior.draws, keys[3], truth)
-    log("building the DataTree", 1, 1)
-    log("looking for tasks that are unlike", 0, 1)
-    strange = unlike(lifted, evidence, posterior.draws.values, jax.random.fold_in(keys[3], 1))
-    log("looking for tasks that are unlike", 1, 1)
-    table = strange.table() | ({} if verdicts is None else dict(verdicts.table()))
-    tree["trust"] = xr.DataTree(Labels(lifted, evidence).of_tasks(table))
-    if posterior.messages is not None:
-        messages = Labels(lifted, evidence).of_messages(posterior.messages)
-        tree["messages"] = xr.DataTree(messages)
-    warnings = [*posterior.warnings, *strange.told(evidence)]
-    if not posterior.independent:
-        warnings += doubts(tree["posterior"].to_dataset())
-    seconds = time.monotonic() - started
-    spec = _spec(loaded, lifted, own, recipe, evidence, posterior, warnings, seed, seconds, trust)
-    metrics = log.lines
-    if taught is not None:
-        spec["outer"] = {"steps": taught.learned.steps, "settings": outer.model_dump()}
-        metrics = [*taught.learned.curve, *metrics]
+        outer_spec = {"steps": taught.learned.steps, "settings": outer.model_dump()}
         if not taught.learned.finished and taught.folder is not None:
-            spec["outer"]["folder"] = str(taught.folder)
-    run = Run(
-        spec=spec,
-        tree=tree,
-        evidence=evidence.to_dataset(),
-        parameters=as_table(lifted),
-        metrics=metrics,
-        program=lifted,
+            outer_spec["folder"] = str(taught.folder)
+    run = assembled(
+        Asked(described(loaded, lifted, own), recipe.resolved(), seed, trust, outer_spec),
+        lifted,
+        evidence,
+        posterior,
+        keys[3],
+        log,
+        truth=truth,
+        verdicts=verdicts,
+        curve=() if taught is None else taught.learned.curve,
     )
     if out is not None:
         run.save(out)
@@ -204,20 +174,6 @@ def example_of(evidence: Evidence, seed: int = 0) -> Data:
         {name: jnp.asarray(single(x[rows])) for name, x in evidence.columns.items()},
         {name: jnp.asarray(single(x[tasks]))[:, None] for name, x in evidence.task_columns.items()},
     )
-
-
-class _Log:
-    """Passes reports on, and keeps each with its time: the run's metrics."""
-
-    def __init__(self, report: Report) -> None:
-        self.report, self.started = report, time.monotonic()
-        self.lines: list[dict[str, Any]] = []
-
-    def __call__(self, stage: str, done: int, total: int, note: str = "") -> None:
-        seconds = round(time.monotonic() - self.started, 3)
-        line = {"seconds": seconds, "stage": stage, "done": done, "total": total}
-        self.lines.append({**line, "note": note} if note else line)
-        self.report(stage, done, total, note)
 
 
 def _loaded(program: str | Path | Callable[..., Any]) -> shelves.LoadedProgram | Callable[..., Any]:
@@ -290,86 +246,3 @@ def _prepare(
     known = {variable.name for variable in program.variables}
     values = {name: np.asarray(x) for name, x in drawn.values.items() if name in known}
     return program, dataclasses.replace(evidence, notes=(*evidence.notes, note)), values
-
-
-def _spec(
-    loaded: Any,
-    program: Program,
-    settings: Mapping[str, Any],
-    recipe: Recipe,
-    evidence: Evidence,
-    posterior: Posterior,
-    warnings: list[str],
-    seed: int,
-    seconds: float,
-    trust: str,
-) -> dict[str, Any]:
-    """Everything needed to know what was done, as plain values."""
-    on_file = isinstance(loaded, shelves.LoadedProgram)
-    device = jax.local_devices()[0]
-    return {
-        "name": program.name,
-        "seed": seed,
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "program": {
-            "name": program.name,
-            "path": str(loaded.path) if on_file and not loaded.on_shelf else "",
-            "sha256": loaded.sha256 if on_file else "",
-            "on_shelf": on_file and loaded.on_shelf,
-            "settings": {**_plain(program.signature.settings), **_plain(settings)},
-            "set": _plain(settings),
-            "not_plain": [key for key, value in settings.items() if not _is_plain(value)],
-            "outcome": program.outcome.site,
-            "outcome_family": program.outcome.family,
-            "outcome_discrete": program.outcome.discrete,
-            "latents": [
-                {
-                    "name": latent.name,
-                    "scope": latent.scope,
-                    "role": latent.role,
-                    "shape": list(latent.shape),
-                    "family": latent.family,
-                    "support": latent.support,
-                }
-                for latent in program.latents
-            ],
-        },
-        "recipe": recipe.resolved(),
-        "trust": trust,
-        "evidence": {
-            "tasks": evidence.n_tasks,
-            "rows": evidence.n_rows,
-            "task_name": evidence.task_name,
-            "digest": evidence.digest(),
-            "outcome_digest": evidence.outcome_digest(),
-            "notes": list(evidence.notes),
-        },
-        "versions": {
-            "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in PACKAGES},
-        },
-        "device": f"{len(jax.local_devices())} x {device.device_kind}",
-        "result": {
-            "seconds": round(seconds, 3),
-            "notes": list(posterior.notes),
-            "warnings": warnings,
-            "independent": posterior.independent,
-            **_known(
-                log_evidence=posterior.log_evidence,
-                log_evidence_error=posterior.log_evidence_error,
-            ),
-        },
-    }
-
-
-def _known(**values: float | None) -> dict[str, float]:
-    """What is known and finite, and can so be stored."""
-    return {n: float(x) for n, x in values.items() if x is not None and math.isfinite(x)}
-
-
-def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: v if _is_plain(v) else repr(v)[:200] for k, v in settings.items()}
-
-
-def _is_plain(value: Any) -> bool:
-    return isinstance(value, bool | int | float | str)

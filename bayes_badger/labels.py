@@ -6,9 +6,12 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from jaxtyping import Array
 
+from bayes_badger.belief import Mixture
 from bayes_badger.errors import BadgerError
 from bayes_badger.evidence import Evidence
 from bayes_badger.program import LIFETIME, Program
@@ -82,6 +85,31 @@ class Labels:
         found = self._dataset(variables, {self.task: self.tasks})
         found["log_evidence"].attrs["units"] = "nats"
         return found
+
+    def of_belief(self, belief: Mixture) -> xr.Dataset:
+        """Experts over what tasks share: weights, means and roots of covariances in coordinates."""
+        names = [
+            f"{latent.name}[{i}]" if latent.size > 1 else latent.name
+            for latent in belief.latents
+            for i in range(latent.size)
+        ]
+        k = "expert"
+        variables: dict[str, Any] = {
+            "log_weight": ((k,), np.asarray(belief.log_weights)),
+            "mean": ((k, "coordinate"), np.asarray(belief.loc)),
+            "scale_tril": ((k, "coordinate", "column"), np.asarray(belief.scale_tril)),
+        }
+        for name, x in belief.discrete.items():
+            variables[f"value of {safe_name(name)}"] = (
+                self._dims(name, x.ndim, (k,)),
+                np.asarray(x),
+            )
+        return xr.Dataset(variables, {"coordinate": names, "column": names})
+
+    def discrete_of(self, group: xr.Dataset) -> dict[str, Array]:
+        """The values of discrete latents that each expert of such a group has, by name."""
+        names = {x.name: f"value of {safe_name(x.name)}" for x in self.program.discrete}
+        return {n: jnp.asarray(group[x].values) for n, x in names.items() if x in group}
 
     def plain(self, values: Mapping[str, Any]) -> xr.Dataset:
         """One value per draw."""

@@ -15,18 +15,16 @@ import xarray as xr
 from jaxtyping import Array, PRNGKeyArray
 
 from bayes_badger import shelves
-from bayes_badger.errors import BadgerError, listed
+from bayes_badger.errors import BadgerError
 from bayes_badger.evidence import Evidence, split_queries
 from bayes_badger.evidence.compiled import task_columns_of
 from bayes_badger.evidence.joined import joined
-from bayes_badger.fitting import example_of
-from bayes_badger.inner_loop import registry
-from bayes_badger.inner_loop.protocol import InnerLoop, Report, silent
-from bayes_badger.labels import Labels, safe_name
+from bayes_badger.inner_loop.protocol import Report, silent
+from bayes_badger.labels import Labels
 from bayes_badger.outcomes import check_outcome, typed_outcome
 from bayes_badger.pointwise import predict_rows
-from bayes_badger.program import LIFETIME, TASK, Program, lift
-from bayes_badger.program.parameters import from_table
+from bayes_badger.program import LIFETIME, TASK, Program
+from bayes_badger.reopening import draws_of, inner_loop_of, program_of
 from bayes_badger.runs import Run
 from bayes_badger.trust import doubts, judged
 from bayes_badger.unlike import unlike
@@ -71,7 +69,7 @@ def predict(
         BadgerError: For bad data, or a known task with new outcomes.
     """
     old = Evidence.from_dataset(run.evidence)
-    lifted = run.program or _lifted(run, program, old)
+    lifted = program_of(run, program)
     label = task or (old.task_name if old.task_name != "task" else None)
     observed, queries = split_queries(lifted.signature, data, task=label, missing=missing)
     keys = jax.random.split(jax.random.key(seed), 4)
@@ -91,7 +89,7 @@ def predict(
     if observed.n_rows:
         fresh = observed.select(np.flatnonzero(~is_known))
         everything = joined(old, fresh)
-        belief = _loop(run).infer(lifted, everything, keys[1], report)
+        belief = inner_loop_of(run).infer(lifted, everything, keys[1], report)
         how = run.spec.get("trust", "weigh")
         belief, _ = judged(lifted, everything, belief, keys[3], how, report)
         values = dict(belief.draws.values)
@@ -109,7 +107,7 @@ def predict(
         values = _of_tasks(lifted, values, at)
     else:
         report("drawing tasks", 0, 1)
-        values = _drawn(lifted, _stored(lifted, run), observed, at, keys[1])
+        values = _drawn(lifted, draws_of(lifted, run), observed, at, keys[1])
         history = old
         fresh_tasks = int((~is_known).sum())
         if fresh_tasks:
@@ -149,62 +147,6 @@ def _refuse_changed_columns(observed: Evidence, old: Evidence, known: Mapping[st
 def _observed_classes(evidence: Evidence) -> int:
     """How many classes an outcome has, as far as the evidence shows: they are counted from 0."""
     return 0 if evidence.outcome is None else int(np.max(evidence.outcome, initial=-1)) + 1
-
-
-def _lifted(run: Run, program: Any, old: Evidence) -> Program:
-    """The run's program: from the shelf, or as given; never executed from a path in a run."""
-    spec = run.spec["program"]
-    if program is None and not spec["on_shelf"]:
-        where = spec["path"] or "a function"
-        raise BadgerError(
-            f"this run was fitted with {where}, which is not run unasked: give the program, "
-            f"--model {where if spec['path'] else 'FILE'}"
-        )
-    loaded = spec["name"] if program is None else program
-    if isinstance(loaded, str | Path):
-        loaded = shelves.load_program(loaded)
-    groups = None
-    model = loaded
-    if isinstance(loaded, shelves.LoadedProgram):
-        if spec["sha256"] and loaded.sha256 != spec["sha256"]:
-            raise BadgerError(
-                f"{loaded.path.name} has changed since this run was fitted: fit again"
-            )
-        model, groups = loaded.model, loaded.optional("columns")
-    if spec["not_plain"]:
-        raise BadgerError(
-            f"this run was fitted with settings that could not be stored "
-            f"({listed(spec['not_plain'])}): fit again, and predict before leaving Python"
-        )
-    settings = dict(spec["set"])
-    lifted = lift(
-        model, example=example_of(old), settings=settings, groups=groups, name=spec["name"]
-    )
-    expected = [latent["name"] for latent in spec["latents"]]
-    if [latent.name for latent in lifted.latents] != expected:
-        raise BadgerError(
-            f"{lifted.name} has other latents than the run ({listed(expected)}): fit again"
-        )
-    return from_table(lifted, run.parameters)
-
-
-def _loop(run: Run) -> InnerLoop:
-    """The inner loop that the run was fitted with, from its stored settings."""
-    stored = dict(run.spec["recipe"]["inner_loop"])
-    if "file" in stored:
-        raise BadgerError(
-            f"this run was fitted with {stored['file']}, which is not run unasked: new evidence "
-            "needs a new fit, on the old and the new tasks together"
-        )
-    module = registry.module(stored.pop("name"))
-    return module.make(module.Settings.model_validate(stored))
-
-
-def _stored(program: Program, run: Run) -> dict[str, np.ndarray]:
-    """The run's posterior under the program's own names, `[chain, draw, ...]`."""
-    posterior = run.tree["posterior"].to_dataset()
-    names = [variable.name for variable in program.variables]
-    return {name: np.asarray(posterior[safe_name(name)].values) for name in names}
 
 
 def _of_tasks(

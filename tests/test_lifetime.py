@@ -104,8 +104,10 @@ def test_the_order_of_tasks_is_nothing_to_it(gaussian, found):
 
 
 def test_experts_that_are_elsewhere_are_told(gaussian, monkeypatch):
-    def astray(self, society, *rest):
-        return society._replace(mean=society.mean + 3.0, root=0.05 * society.root), 0.0
+    def astray(self, near, *rest):
+        society = near.society
+        society = society._replace(mean=society.mean + 3.0, root=0.05 * society.root)
+        return near._replace(society=society, log_evidence=0.0)
 
     monkeypatch.setattr(_lifetime._Work, "_learned", astray)
     program, evidence = gaussian

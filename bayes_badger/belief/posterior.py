@@ -18,6 +18,8 @@ class Posterior(eqx.Module):
         draws: Of everything together, in the user's own space.
         mixture: The belief about each task's flat vector as a density, its arrays with an axis of
             tasks in front; None where the inner loop has none in this form.
+        lifetime: The belief about what tasks share, to go on from with other tasks; None where
+            nothing is shared, or the inner loop has none in this form.
         log_evidence: Log p(all outcomes), in nats; None where the inner loop cannot know it.
         log_evidence_error: Its own estimate of the error, in nats.
         log_evidence_by_task: `[task]`, where tasks share nothing; else None.
@@ -33,6 +35,7 @@ class Posterior(eqx.Module):
 
     draws: Draws
     mixture: Mixture | None = None
+    lifetime: Mixture | None = None
     log_evidence: float | None = None
     log_evidence_error: float | None = None
     log_evidence_by_task: np.ndarray | None = None

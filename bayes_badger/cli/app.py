@@ -16,10 +16,12 @@ from bayes_badger.cli.compare import compare
 from bayes_badger.cli.fit import fit
 from bayes_badger.cli.interrupt import INTERRUPTED
 from bayes_badger.cli.listing import models, recipes, runs
+from bayes_badger.cli.measure import measure, measures
 from bayes_badger.cli.predict import predict
 from bayes_badger.cli.report import report
 from bayes_badger.cli.screen import SESSION, Session, short_path, told
 from bayes_badger.cli.show import show
+from bayes_badger.cli.update import update
 from bayes_badger.errors import BadgerError
 
 FINE, DEFECT, MISTAKE = 0, 1, 2
@@ -57,7 +59,19 @@ def _start(
     pass
 
 
-for command in (fit, predict, compare, show, report, runs, models, recipes):
+for command in (
+    fit,
+    predict,
+    update,
+    compare,
+    show,
+    report,
+    measure,
+    measures,
+    runs,
+    models,
+    recipes,
+):
     app.command()(command)
 
 

@@ -123,7 +123,7 @@ class Asked(NamedTuple):
 def tasks_at(
     program: Program,
     evidence: Evidence,
-    lifetimes: Float[np.ndarray, "lifetime a"],
+    lifetimes: Float[np.ndarray, "*task lifetime a"],
     discrete: Mapping[str, Array],
     asked: Asked,
     keys: tuple[Key[Array, " task"], Key[Array, " lifetime"]],
@@ -134,7 +134,8 @@ def tasks_at(
     Args:
         program: The lifted program.
         evidence: Of the tasks.
-        lifetimes: Coordinates that all tasks share.
+        lifetimes: Coordinates that all tasks share, `[lifetime, a]`; or of each task its own,
+            `[task, lifetime, a]`.
         discrete: Values of discrete latents that all tasks share, by name.
         asked: What of each task, and how.
         keys: One for each task, for its points; one for each lifetime, for the draws.
@@ -149,8 +150,10 @@ def tasks_at(
     def work(tasks: np.ndarray, data: Data, mask: np.ndarray) -> OfTasks:
         data, seen = at_one_length(data, mask)
         index = jnp.asarray(tasks)
-        own = data, seen, keys[0][index], index
-        return _of_chunk(program, prior, own, keys[1], points, discrete, states, *how)
+        alone = points[index] if points.ndim == 3 else None
+        own = data, seen, keys[0][index], index, alone
+        shared = None if points.ndim == 3 else points
+        return _of_chunk(program, prior, own, keys[1], shared, discrete, states, *how)
 
     found = over_chunks(evidence, work, report, "tasks")
     return OfTasks(*(np.swapaxes(x, 0, 1) for x in found))
@@ -160,9 +163,9 @@ def tasks_at(
 def _of_chunk(
     program: Program,
     prior: Society,
-    tasks: tuple[Data, Array, Key[Array, " task"], Array],
+    tasks: tuple[Data, Array, Key[Array, " task"], Array, Array | None],
     draw_keys: Key[Array, " lifetime"],
-    lifetimes: Array,
+    lifetimes: Array | None,
     discrete: Mapping[str, Array],
     states: Mapping[str, Array],
     effort: Effort,
@@ -171,8 +174,9 @@ def _of_chunk(
 ) -> OfTasks:
     batch = max(1, AT_ONCE // (tasks[0].steps * len(prior.log_weights)))
 
-    def one(xs: tuple[Data, Array, Array, Array]) -> OfTasks:
-        data, seen, key, index = xs
+    def one(xs: tuple[Data, Array, Array, Array, Array | None]) -> OfTasks:
+        data, seen, key, index, alone = xs
+        at_which = lifetimes if alone is None else alone
         data = jax.tree.map(lambda x: x[None], data)
 
         def at(xs: tuple[Array, Array]) -> OfTasks:
@@ -182,10 +186,10 @@ def _of_chunk(
             def under(state: Mapping[str, Array]) -> OfTasks:
                 given = Given(program, lifetime, {**discrete, **state})
                 if not given.size:
-                    return _without_latents(given, data, seen, draws)
+                    return without_latents(given, data, seen, draws)
                 if straight:
-                    return _straight(given, data, seen, draw[0], draws)
-                return _weighed(given, prior, data, seen, key, draw[0], effort, draws)
+                    return straight_one(given, data, seen, draw[0], draws)
+                return weighed_one(given, prior, data, seen, key, draw[0], effort, draws)
 
             if not states:
                 return under({})
@@ -197,18 +201,18 @@ def _of_chunk(
             effective = jnp.where(share > 0, share * each.effective, 0.0).sum()
             return OfTasks(total, latents, which, effective)
 
-        return jax.lax.map(at, (lifetimes, draw_keys), batch_size=batch)
+        return jax.lax.map(at, (at_which, draw_keys), batch_size=batch)
 
     return each_task(one, tasks)
 
 
-def _without_latents(given: Given, data: Data, seen: Array, draws: int) -> OfTasks:
+def without_latents(given: Given, data: Data, seen: Array, draws: int) -> OfTasks:
     rows, factors = given.rows_and_factors(jnp.zeros(0), data)
     total = jnp.where(seen, rows, 0.0).sum() + factors
     return OfTasks(total, jnp.zeros((draws, 0)), jnp.zeros(draws, int), jnp.array(jnp.inf))
 
 
-def _straight(given: Given, data: Data, seen: Array, key: Array, draws: int) -> OfTasks:
+def straight_one(given: Given, data: Data, seen: Array, key: Array, draws: int) -> OfTasks:
     """Of one task, in closed form: at its mode, for in single precision far from it is rough."""
     eye = jnp.eye(given.size)
 
@@ -226,7 +230,7 @@ def _straight(given: Given, data: Data, seen: Array, key: Array, draws: int) -> 
     return OfTasks(log_evidence, z, jnp.zeros(draws, int), jnp.array(jnp.inf))
 
 
-def _weighed(
+def weighed_one(
     given: Given,
     prior: Society,
     data: Data,

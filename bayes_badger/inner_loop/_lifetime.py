@@ -16,26 +16,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Key, PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray
 
 from bayes_badger.belief.importance import resampled, smoothed
 from bayes_badger.errors import BadgerError, listed
 from bayes_badger.evidence import Evidence
 from bayes_badger.evidence.compiled import data_of
-from bayes_badger.inner_loop import _quadratic as quadratic
+from bayes_badger.inner_loop import _in_double as double
+from bayes_badger.inner_loop._carried import Carried
 from bayes_badger.inner_loop._given import Asked, OfTasks, plan_given, tasks_at
 from bayes_badger.inner_loop._offline import Effort
 from bayes_badger.inner_loop._plan import Plan, prior_society, rows_to_look_at
-from bayes_badger.inner_loop._reborn import reborn_as_splits
-from bayes_badger.inner_loop._refit import Offer, Weighted, offered, relearned, weighed
-from bayes_badger.inner_loop._society import Society, defended
+from bayes_badger.inner_loop._refit import Offer
+from bayes_badger.inner_loop._society import Society
 from bayes_badger.inner_loop._split import assignments, count_of
 from bayes_badger.inner_loop.protocol import Report, silent
-from bayes_badger.program import LIFETIME, TASK, Data, Program
+from bayes_badger.program import LIFETIME, TASK, Program
 
 # Tasks of the first portion, and how much larger each is than the one before.
 FIRST, FACTOR = 32, 4
@@ -48,12 +47,8 @@ CLOSE = 0.01
 SPARSE = 10.0
 # Refits of tasks that share nothing with a coordinate.
 ALONE = 3
-# Of the points that draws are taken from, this share is the prior's.
-PRIOR = 0.02
 # The least standard deviation that experts are gathered with.
 NO_LESS = 1e-5
-# Below this share of an equal weight an expert is re-born as part of a heavy one.
-REBORN = 1e-2
 # Assignments of discrete latents that are so many nats below the best do without draws.
 NEGLIGIBLE = -12.0
 # Assignments of a task's discrete latents, and tasks, from which it is read how to infer them.
@@ -76,6 +71,7 @@ class Shared(NamedTuple):
         log_weights: Of points under the most likely assignment, for Pareto's k.
         by_task: Log evidence of each task where they share nothing, `[task]`; else None.
         messages: Log evidence of each task given what is shared, `[draw, task]`; None likewise.
+        carried: What is believed of what tasks share, as experts, to go on from.
     """
 
     lifetimes: np.ndarray
@@ -89,6 +85,7 @@ class Shared(NamedTuple):
     log_weights: np.ndarray
     by_task: np.ndarray | None = None
     messages: np.ndarray | None = None
+    carried: tuple[Carried, ...] = ()
 
 
 class Sizes(NamedTuple):
@@ -158,12 +155,16 @@ class _Near(NamedTuple):
         asked: How tasks are asked.
         society: The experts.
         log_evidence: Roughly, in nats.
+        before: What was believed before, to go on from; None where that is the prior.
+        after: The experts a step of EM nearer to the posterior, to be carried on.
     """
 
     discrete: Mapping[str, Array]
     asked: Asked
     society: Society
     log_evidence: float
+    before: Carried | None
+    after: Society
 
 
 class _Assigned(NamedTuple):
@@ -182,6 +183,7 @@ def infer_shared(
     draws: int,
     sizes: Sizes,
     report: Report,
+    begun: tuple[Carried, ...] = (),
 ) -> Shared:
     """Draws from the posterior of a whole lifetime.
 
@@ -192,6 +194,8 @@ def infer_shared(
         draws: How many.
         sizes: How hard to try.
         report: Is told how far it has come.
+        begun: What is believed of what tasks share before this evidence, in place of the prior;
+            log evidence is then given what that belief rests on.
 
     Raises:
         BadgerError: Where the evidence is impossible at all lifetimes that were tried.
@@ -200,8 +204,12 @@ def infer_shared(
     order = _canonical(evidence)
     back = np.argsort(order)
     work = _Work(program, evidence.select(order), own, key, sizes, draws, report)
+    if begun:
+        states = {name: np.stack([x.discrete[name] for x in begun]) for name in states}
     near = [
-        work.near({name: jnp.asarray(x[i]) for name, x in states.items()})
+        work.near(
+            {name: jnp.asarray(x[i]) for name, x in states.items()}, begun[i] if begun else None
+        )
         for i in range(count_of(states))
     ]
     highest = max(x.log_evidence for x in near)
@@ -228,6 +236,11 @@ def infer_shared(
     assigned = np.stack([x.tasks.states for x in each])[which, at, :, draw][:, back]
     told = np.stack([x.tasks.log_evidence for x in each])[which, at][:, back]
     share = weights.sum(1)
+    carried = tuple(
+        Carried({name: x[i] for name, x in states.items()}, float(np.log(share[i])), near[j].after)
+        for i, j in enumerate(kept)
+        if share[i] > 0
+    )
     with np.errstate(invalid="ignore"):
         of_tasks = np.where(share[:, None] > 0, share[:, None] * [x.effective for x in each], 0.0)
     effective = of_tasks.sum(0)[back]
@@ -248,6 +261,7 @@ def infer_shared(
         heaviest,
         told[0].astype(float) if alone else None,
         None if alone else told,
+        () if alone else carried,
     )
 
 
@@ -275,30 +289,29 @@ class _Work:
         self.one = data_of(evidence.select(np.arange(1)).padded())
         self.first = {name: jnp.asarray(x[0]) for name, x in own.items()}
 
-    def near(self, discrete: Mapping[str, Array]) -> _Near:
+    def near(self, discrete: Mapping[str, Array], before: Carried | None) -> _Near:
         """Experts near the posterior under one assignment."""
-        society, asked = _prior(self.program, self.sizes), self._asked(discrete)
-        log_evidence = 0.0
+        start = _prior(self.program, self.sizes) if before is None else before.society
+        near = _Near(discrete, self._asked(discrete), start, 0.0, before, start)
         for i, count in enumerate(self.counts):
             last = i == len(self.counts) - 1
             most = LAST + (ROUNDS if i == 0 else 0) if last else (ROUNDS if i == 0 else BETWEEN)
             evidence = self.evidence.select(np.arange(count))
             if self.program.lifetime_size:
-                found = self._learned(society, evidence, discrete, asked, most, i)
-                society, log_evidence = found
-        return _Near(discrete, asked, society, log_evidence)
+                near = self._learned(near, start, evidence, most, i, last)
+        return near
 
     def posterior(self, near: _Near) -> _Assigned:
         """Points of the posterior under one assignment, more than there are draws."""
-        discrete, asked, society, _ = near
+        society, asked = near.society, near.asked
         if not self.program.lifetime_size:
-            return self._alone(discrete, asked)
-        size = len(_points(society, self.keys[1], self.sizes.points).points)
+            return self._alone(near)
+        size = len(double.points(society, self.keys[1], self.sizes.points).points)
         total: list[tuple[np.ndarray, np.ndarray, OfTasks]] = []
         for i in range(-(-self.draws // size) + 1):
             key = jax.random.fold_in(self.keys[2], i)
-            points, proposed = _drawn(society, key, size)
-            joint, of_tasks = self._joint(points, self.evidence, discrete, asked, key)
+            points, proposed = double.drawn(society, key, size)
+            joint, of_tasks = self._joint(near, points, self.evidence, asked, key)
             total.append(
                 (points, np.where(np.isfinite(joint), joint - proposed, -np.inf), of_tasks)
             )
@@ -309,54 +322,53 @@ class _Work:
             each = np.where(share[:, None] > 0, share[:, None] * tasks.effective, 0.0)
         return _Assigned(lifetimes, tasks, log_weights, each.sum(0))
 
-    def _alone(self, discrete: Mapping[str, Array], asked: Asked) -> _Assigned:
+    def _alone(self, near: _Near) -> _Assigned:
         """Where nothing that is shared has a coordinate: one point is all there is."""
         effort = self.sizes.effort._replace(refits=ALONE)
-        asked = asked._replace(draws=self.draws, experts=self.sizes.alone, effort=effort)
+        asked = near.asked._replace(draws=self.draws, experts=self.sizes.alone, effort=effort)
         at = np.zeros((1, 0))
-        joint, tasks = self._joint(at, self.evidence, discrete, asked, self.keys[2], self.report)
+        joint, tasks = self._joint(near, at, self.evidence, asked, self.keys[2], self.report)
         return _Assigned(at, tasks, joint, tasks.effective[0])
 
     def _learned(
-        self,
-        society: Society,
-        evidence: Evidence,
-        discrete: Mapping[str, Array],
-        asked: Asked,
-        most: int,
-        portion: int,
-    ) -> tuple[Society, float]:
+        self, near: _Near, start: Society, evidence: Evidence, most: int, portion: int, last: bool
+    ) -> _Near:
         """The best of some rounds of refits to some tasks, and the log evidence by its points."""
-        best, lowest, log_evidence = society, np.inf, -np.inf
-        none, start = jnp.zeros(self.sizes.experts), _prior(self.program, self.sizes)
+        society, lowest, polished = near.society, np.inf, False
+        best, none = near._replace(log_evidence=-np.inf), jnp.zeros(len(start.log_weights))
         for i in range(most):
             name = f"what {evidence.n_tasks} tasks share"
             self.report(name, i, most, f"{lowest:.3f} nats from it" if np.isfinite(lowest) else "")
             key = jax.random.fold_in(jax.random.fold_in(self.keys[1], portion), i)
-            society = _reborn(society, none)
-            offer = _points(society, key, self.sizes.points)
+            society = double.reborn(society, none)
+            offer = double.points(society, key, self.sizes.points)
             points = np.asarray(offer.points)
-            joint, _ = self._joint(offer.points, evidence, discrete, asked, key)
+            joint, _ = self._joint(near, offer.points, evidence, near.asked, key)
             if not np.isfinite(joint).any():
-                return best, -np.inf
+                return best._replace(log_evidence=-np.inf)
             joint = np.where(np.isfinite(joint), joint, -np.inf)
-            after, check = _refit(society, offer, joint - joint.max())
+            after, check = double.refit(society, offer, joint - joint.max())
             divergence, ess = float(check.divergence), float(check.ess)
             if divergence < lowest:
-                best, lowest = society, divergence
+                lowest = divergence
                 log_evidence = float(check.log_evidence) + float(joint.max())
-            if divergence < CLOSE:
+                carried = _matched(after, offer, joint)
+                best = near._replace(society=society, log_evidence=log_evidence, after=carried)
+            # What is carried on is polished by a step more: what is off by little in each portion
+            # of tasks, and to the same side, adds up.
+            if divergence < CLOSE and (polished or not last):
                 break
+            polished = divergence < CLOSE
             sparse = ess < SPARSE * (points.shape[1] + 1)
             society = _gathered(start, offer, joint) if sparse else after
         self.report(name, most, most, f"{lowest:.3f} nats from it")
-        return best, log_evidence
+        return best
 
     def _joint(
         self,
+        near: _Near,
         points: Any,
         evidence: Evidence,
-        discrete: Mapping[str, Array],
         asked: Asked,
         key: PRNGKeyArray,
         report: Report = silent,
@@ -367,12 +379,16 @@ class _Work:
             self.program,
             evidence,
             lifetimes,
-            discrete,
+            near.discrete,
             asked,
             (self.task_keys, jax.random.split(key, len(lifetimes))),
             report,
         )
-        own = _own(self.program, lifetimes, self.one, {**discrete, **self.first})
+        if near.before is None:
+            given = {**near.discrete, **self.first}
+            own = double.log_prior(self.program, lifetimes, self.one, given)
+        else:
+            own = near.before.log_weight + double.log_density(near.before.society, lifetimes)
         return own + of_tasks.log_evidence.astype(float).sum(1), of_tasks
 
     def _asked(self, discrete: Mapping[str, Array]) -> Asked:
@@ -437,6 +453,38 @@ def _prior(program: Program, sizes: Sizes) -> Society:
     return prior_society(Plan(directions, ""), sizes.experts, size)
 
 
+def _matched(society: Society, offer: Offer, joint: np.ndarray) -> Society:
+    """Experts moved and stretched together, to the mean and covariance of weighed points.
+
+    A refit keeps experts of few points from becoming too narrow. In one fit that costs nothing, for
+    draws are weighed; carried from portion to portion it would make the first count for less.
+    """
+    points = np.asarray(offer.points)
+    logs = np.asarray(offer.base) + joint - np.asarray(offer.proposed)
+    weights = np.exp(logs - logs.max())
+    shares = np.exp(np.asarray(society.log_weights))
+    means, roots = np.asarray(society.mean), np.asarray(society.root)
+    mean, root = _moments(weights / weights.sum(), points, np.zeros((1, 1, 1)))
+    own, own_root = _moments(shares / shares.sum(), means, roots @ np.swapaxes(roots, 1, 2))
+    stretch = root @ np.linalg.inv(own_root)
+    if not np.isfinite(stretch).all():
+        return society
+    return society._replace(mean=mean + (means - own) @ stretch.T, root=stretch @ roots)
+
+
+def _moments(
+    weights: np.ndarray, means: np.ndarray, within: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean, and root of the covariance, of a mixture."""
+    mean = weights @ means
+    apart = means - mean
+    covariance = apart.T @ (weights[:, None] * apart) + (weights[:, None, None] * within).sum(0)
+    try:
+        return mean, np.linalg.cholesky(covariance)
+    except np.linalg.LinAlgError:
+        return mean, np.full_like(covariance, np.nan)
+
+
 def _gathered(prior: Society, offer: Offer, joint: np.ndarray) -> Society:
     """The prior's experts moved to where points weigh, by flattened weights' first two moments."""
     points, base = np.asarray(offer.points), np.asarray(offer.base)
@@ -460,69 +508,3 @@ def _gathered(prior: Society, offer: Offer, joint: np.ndarray) -> Society:
     root = np.linalg.cholesky(covariance + NO_LESS**2 * np.eye(len(mean)))
     experts = mean + np.asarray(prior.mean) @ root.T
     return prior._replace(mean=experts, root=root @ np.asarray(prior.root))
-
-
-def _double(tree: Any) -> Any:
-    return jax.tree.map(lambda x: jnp.asarray(np.asarray(x), jnp.float64), tree)
-
-
-def _points(society: Society, key: Key[Array, ""], points: int) -> Offer:
-    with jax.enable_x64(True):
-        offer: Offer = _offered(_double(society), key, max(points, 2 * society.mean.shape[1]))
-    return offer
-
-
-@eqx.filter_jit
-def _offered(society: Society, key: Key[Array, ""], points: int) -> Offer:
-    return offered(society, jnp.ones(len(society.log_weights)), key, points)
-
-
-def _drawn(society: Society, key: Key[Array, ""], n: int) -> tuple[np.ndarray, np.ndarray]:
-    with jax.enable_x64(True):
-        found = _defended(_double(society), key, n)
-    return np.asarray(found[0]), np.asarray(found[1])
-
-
-@eqx.filter_jit
-def _defended(society: Society, key: Key[Array, ""], n: int) -> tuple[Array, Array]:
-    return defended(society, key, n, PRIOR)
-
-
-def _reborn(society: Society, none: Array) -> Society:
-    with jax.enable_x64(True):
-        found: Society = _split(_double(society), jnp.asarray(REBORN), _double(none))
-    return found
-
-
-@eqx.filter_jit
-def _split(society: Society, threshold: Array, none: Array) -> Society:
-    return reborn_as_splits(society, threshold, none)[0]
-
-
-def _refit(society: Society, offer: Offer, joint: np.ndarray) -> tuple[Society, Any]:
-    with jax.enable_x64(True):
-        found: tuple[Society, Any] = _refitted(_double(society), offer, jnp.asarray(joint))
-    return found
-
-
-@eqx.filter_jit
-def _refitted(society: Society, offer: Offer, joint: Array) -> tuple[Society, Any]:
-    found: Weighted = weighed(offer, joint)
-    return relearned(society, jnp.ones(len(society.log_weights)), found), found.check
-
-
-def _own(
-    program: Program, lifetimes: np.ndarray, data: Data, discrete: Mapping[str, Array]
-) -> np.ndarray:
-    """Log prior of some lifetimes, factors included."""
-    with jax.enable_x64(True):
-        data = jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), data)
-        found = _log_prior(program, jnp.asarray(lifetimes), data, dict(discrete))
-    return np.asarray(found, float)
-
-
-@eqx.filter_jit
-def _log_prior(
-    program: Program, lifetimes: Array, data: Data, discrete: Mapping[str, Array]
-) -> Array:
-    return jax.vmap(lambda a: quadratic.lifetime_density(program, a, data, discrete))(lifetimes)

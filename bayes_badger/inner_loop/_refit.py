@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from bayes_badger.belief.gaussian import log_standard_normal
 from bayes_badger.inner_loop import _small as small
@@ -119,11 +119,19 @@ class Round(NamedTuple):
         check: How it stood to the posterior.
         cross_entropy: -Σ share · log density of the experts, over points and shares as they are:
             its slope is that of KL(posterior, society) in the experts alone.
+        weighted: Its points.
+        scale: How much wider than themselves experts proposed them, `[k]`.
+        left: Share of the rounds that are to come.
+        done: Whether nothing moves any more.
     """
 
     society: Society
     check: Check
     cross_entropy: Float[Array, ""]
+    weighted: Weighted
+    scale: Float[Array, " k"]
+    left: Float[Array, ""]
+    done: Bool[Array, ""]
 
 
 def refitted(
@@ -189,8 +197,7 @@ def _rounds(
     points = max(points, 2 * society.mean.shape[1])
     experts = len(society.log_weights)
     reborn = np.array([REBORN.get(i, 0.0) for i in range(rounds + 1)]) * (rounds > 0)
-    # Half of the experts, by rank of weight, do without the policy.
-    taught = jnp.arange(experts) % 2 == 1
+    taught = who_is_taught(experts)
     none = jnp.zeros(experts)
 
     def one(carry: Any, xs: tuple[Array, Array, Array]) -> tuple[Any, Any]:
@@ -213,7 +220,8 @@ def _rounds(
 
         done = (left == 0) | (evenness > EVEN * points * experts / len(weighted.exact))
         after = jax.lax.cond(done, lambda: (now, none, none), advised)
-        kept, told = keep(kept, Round(now, check, _cross_entropy(now, weighted)))
+        entropy = _cross_entropy(now, weighted)
+        kept, told = keep(kept, Round(now, check, entropy, weighted, scale, left, done))
         return (*after, kept), told
 
     left = 1.0 - np.arange(rounds + 1) / max(rounds, 1)
@@ -221,6 +229,11 @@ def _rounds(
     start: Any = (society, none, none, kept)
     (*_, kept), told = jax.lax.scan(one, start, xs)
     return kept, told
+
+
+def who_is_taught(experts: int) -> Bool[Array, " k"]:
+    """Half of the experts, by rank of weight, do without the policy."""
+    return jnp.arange(experts) % 2 == 1
 
 
 def offered(society: Society, scale: Array, key: PRNGKeyArray, points: int) -> Offer:

@@ -31,6 +31,7 @@ from bayes_badger.inner_loop._alone import (
     unfit_given,
     why_not_alone,
 )
+from bayes_badger.inner_loop._carried import Carried, carried_from, carried_mixture
 from bayes_badger.inner_loop._chunks import over_chunks
 from bayes_badger.inner_loop._integrated import DrawSettings, constrained
 from bayes_badger.inner_loop._lifetime import Sizes, doubts, infer_shared, told
@@ -241,8 +242,36 @@ class Experts(eqx.Module):
         block = evidence.select(some).padded()
         return make_plan(program, rows_to_look_at(data_of(block), block.mask))
 
+    def go_on(
+        self,
+        program: Program,
+        evidence: Evidence,
+        key: PRNGKeyArray,
+        belief: Mixture,
+        report: Report = silent,
+    ) -> Posterior:
+        """The belief about a lifetime after more tasks, without the evidence that came before.
+
+        Args:
+            program: Whose tasks share latents.
+            evidence: Of the new tasks.
+            key: For points and draws.
+            belief: About what tasks share, before these: `Posterior.lifetime`.
+            report: Is told how far the work has come.
+
+        Returns:
+            Draws of what tasks share and of the new tasks; the log evidence is that of the new
+            outcomes given what the belief rests on.
+        """
+        return self._of_lifetime(program, evidence, key, report, carried_from(belief))
+
     def _of_lifetime(
-        self, program: Program, evidence: Evidence, key: PRNGKeyArray, report: Report
+        self,
+        program: Program,
+        evidence: Evidence,
+        key: PRNGKeyArray,
+        report: Report,
+        begun: tuple[Carried, ...] = (),
     ) -> Posterior:
         """The belief about what tasks share and about each of them, as draws."""
         settings = self.settings
@@ -254,7 +283,7 @@ class Experts(eqx.Module):
             alone=settings.experts,
             effort=effort,
         )
-        found = infer_shared(program, evidence, key, shape[0] * shape[1], sizes, report)
+        found = infer_shared(program, evidence, key, shape[0] * shape[1], sizes, report, begun)
         columns = task_columns_of(evidence)
         values = constrained(program, found.lifetimes, found.tasks, columns, found.discrete)
         return Posterior(
@@ -263,6 +292,7 @@ class Experts(eqx.Module):
                 {},
                 variables=program.variables,
             ),
+            lifetime=carried_mixture(found.carried, program.select(LIFETIME)),
             log_evidence=found.log_evidence,
             log_evidence_error=found.log_evidence_error,
             log_evidence_by_task=found.by_task,

@@ -80,7 +80,12 @@ class Gradient(eqx.Module):
 
 
 def adapted(
-    program: Program, data: Data, seen: Bool[Array, " step"], steps: int, rate: float
+    program: Program,
+    data: Data,
+    seen: Bool[Array, " step"],
+    steps: int,
+    rate: float,
+    start: Float[Array, " u"] | None = None,
 ) -> Float[Array, " u"]:
     """Where the steps lead one task; differentiable in the program's parameters.
 
@@ -90,7 +95,9 @@ def adapted(
         seen: Which rows to learn from.
         steps: How many.
         rate: Of each, in units of u, for the mean over rows.
+        start: Where from; by default the middle of the prior.
     """
+    first = jnp.zeros(program.size) if start is None else start
 
     def loss(u: Array) -> Array:
         rows, factors = program.rows_and_factors(u, data)
@@ -99,7 +106,7 @@ def adapted(
     def one(u: Array, _: None) -> tuple[Array, None]:
         return u - rate * jax.grad(loss)(u), None
 
-    return jax.lax.scan(one, jnp.zeros(program.size), None, length=steps)[0]
+    return jax.lax.scan(one, first, None, length=steps)[0]
 
 
 @eqx.filter_jit

@@ -10,7 +10,7 @@ from types import ModuleType
 from bayes_badger.errors import BadgerError, did_you_mean, listed
 
 PACKAGE = Path(__file__).resolve().parent
-NOT_INNER_LOOPS = ("protocol", "registry")
+NOT_INNER_LOOPS = ("linear_gaussian", "messages", "protocol", "registry")
 
 
 def inner_loops() -> tuple[str, ...]:

@@ -37,6 +37,25 @@ def bound(program: Program, parameters: Mapping[str, PyTree]) -> Program:
     )
 
 
+def at_start(program: Program) -> Program:
+    """The program with the parameters that its own initialisers give, before anything is learned.
+
+    Example:
+        >>> import bayes_badger as bb
+        >>> run = bb.fit("sinusoid_prior", tasks=2, steps=2, outer_steps=0)
+        >>> bool((at_start(run.program).parameters["mean"] == run.parameters["mean"]).all())
+        True
+    """
+    # Here, since that file builds on what this one builds on.
+    from bayes_badger.program.found import Trial, initial_parameters
+
+    data = program.example
+    if data.outcome is None:
+        data = data._replace(outcome=program.simulate(jax.random.key(0), data).outcome)
+    trial = Trial(program.model, program.signature, data, program.outcome.site, jax.random.key(0))
+    return dataclasses.replace(program, parameters=initial_parameters(trial, trial.sites(data)))
+
+
 def as_table(program: Program) -> dict[str, np.ndarray]:
     """Its parameters as arrays by name, `net$params.layers[0].weight`: what is stored."""
     leaves = jax.tree_util.tree_leaves_with_path(program.parameters)

@@ -1,0 +1,93 @@
+"""`badger update`: new tasks, from what a run learned of the old ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bayes_badger.cli import checks, device, options
+from bayes_badger.cli.completion import model_names
+from bayes_badger.cli.interrupt import INTERRUPTED, ctrl_c, listening
+from bayes_badger.cli.progress import Meter
+from bayes_badger.cli.screen import SESSION, Screen, short_path
+from bayes_badger.cli.stray import stray_output
+
+
+def update(
+    run: options.RunName,
+    data: Annotated[
+        Path,
+        typer.Option(
+            "--data",
+            "-d",
+            metavar="NEW",
+            help="A table of new tasks, like the one that was fitted.",
+            show_default=False,
+        ),
+    ],
+    task: options.Task = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="FILE",
+            help="The program, if it is not on the shelf: a stored path is never run unasked.",
+            autocompletion=model_names,
+            show_default=False,
+        ),
+    ] = None,
+    missing: options.MissingRows = "refuse",
+    seed: options.Seed = 0,
+    out: options.Out = Path(options.DEFAULT_OUT),
+    quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
+    debug: options.Debug = False,
+) -> int:
+    """Go on with new tasks from what a run learned, without the old data.
+
+    What tasks share is carried from the run to a new one, which holds the new tasks, and says
+    how far they moved the belief, in nats.
+
+    Example: `badger update last --data new.csv`
+    """
+    from bayes_badger.runs.listing import find_run
+
+    screen = Screen(quiet, as_json)
+    path = find_run(run, out)
+    checks.check_data(data)
+    checks.check_folder(out)
+    if model is not None:
+        checks.check_model(model)
+    with Meter(screen.err, shown=not quiet) as meter, stray_output():
+        meter("starting JAX", 0, 1)
+        device.prepare(SESSION.get().debug)
+        from bayes_badger import shelves, updating
+        from bayes_badger.runs.store import read_run
+
+        with ctrl_c() as pressed:
+            found = updating.update(
+                read_run(path),
+                data,
+                program=None if model is None else shelves.load_program(model),
+                task=task,
+                missing=missing,
+                seed=seed,
+                out=out,
+                report=listening(meter, pressed),
+            )
+    SESSION.get().kept = found.path
+    # Not before: it waits for xarray, and --help must not.
+    from bayes_badger.cli import advice, summary
+
+    if as_json:
+        screen.answer_json(summary.as_json(found))
+    else:
+        summary.show(screen, found, summary.TASKS_SHOWN, advice.show_all(found, out))
+    if pressed.is_set():
+        kept = short_path(found.path) if found.path else ""
+        screen.aside(f"interrupted; what was found until then is kept in {kept}")
+        return INTERRUPTED
+    return 0

@@ -9,8 +9,10 @@
 |---|---|
 | `fit` | infers the latents of a program from evidence; returns a `Run` |
 | `predict` | a run's posterior and predictive for tasks it has not seen |
+| `update` | goes on with new tasks from what a run learned, without the old data |
 | `leave_one_task_out` | how a task would be predicted from all others |
 | `compare` | ranks runs on the same evidence by expected log predictive density |
+| `measures` | in nats: what tasks share, how far evidence moved a belief |
 | `write_report` | a run as one HTML page |
 | `load`, `list_runs` | reads a stored run; lists those in a folder |
 | `lift` | a NumPyro program as pure functions of one flat vector |
@@ -24,6 +26,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bayes_badger import measures
     from bayes_badger.comparison import compare
     from bayes_badger.errors import BadgerError
     from bayes_badger.evidence import Evidence, read
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from bayes_badger.report import write_report
     from bayes_badger.runs import Run, list_runs
     from bayes_badger.runs import read_run as load
+    from bayes_badger.updating import update
 
 __version__ = version("bayes-badger")
 __all__ = [
@@ -49,9 +53,11 @@ __all__ = [
     "list_runs",
     "load",
     "load_recipe",
+    "measures",
     "predict",
     "read",
     "read_signature",
+    "update",
     "write_report",
 ]
 
@@ -72,11 +78,14 @@ _ROOMS = {
     "predict": ("prediction", "predict"),
     "read": ("evidence", "read"),
     "read_signature": ("program", "read_signature"),
+    "update": ("updating", "update"),
     "write_report": ("report", "write_report"),
 }
 
 
 def __getattr__(name: str) -> Any:
+    if name == "measures":
+        return importlib.import_module(f"{__name__}.measures")
     if name not in _ROOMS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     room, attribute = _ROOMS[name]

@@ -45,9 +45,26 @@ def eight_schools():
 
 
 @pytest.fixture(scope="session")
+def readings():
+    """The normal hierarchy, in closed form: tasks of several rows that share a level."""
+    import bayes_badger as bb
+
+    return bb.fit("gaussian", inference="exact", tasks=6, steps=3)
+
+
+@pytest.fixture(scope="session")
 def radon():
     """A ragged run with columns of tasks, short, and by NUTS: it has chains and divergences."""
     import bayes_badger as bb
 
     few = {"inference.draws": 250, "inference.warmup": 300, "inference.max_tree_depth": 8}
     return bb.fit("radon", inference="nuts", settings=few)
+
+
+@pytest.fixture(scope="session")
+def learned():
+    """A run whose prior was learned: levels around a mean, of 40 tasks of 9 rows."""
+    import bayes_badger as bb
+    from tests.programs import learned_levels, simulated_levels
+
+    return bb.fit(learned_levels, simulated_levels(40, 9), inference="exact")

@@ -468,7 +468,7 @@ def test_a_failure_of_arviz_is_a_sentence(monkeypatch):
         raise ValueError("no <b>luck</b>\nmore")
 
     monkeypatch.setattr(arviz_stats, "loo", fail)
-    monkeypatch.setattr(arviz_stats, "psense_summary", fail)
+    monkeypatch.setattr(arviz_stats, "psense", fail)
     html = page.render(a_run())
     assert "ArviZ could not leave out a row: ValueError: no &lt;b&gt;luck&lt;/b&gt;." in html
     assert "ArviZ could not scale the prior and the likelihood: ValueError" in html

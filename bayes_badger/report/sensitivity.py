@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
-from typing import Any
-
 import numpy as np
 import xarray as xr
 
+from bayes_badger.measures.definitions.sensitivity import (
+    ALGORITHM,
+    LIKELIHOOD,
+    THRESHOLD,
+    components_of,
+    scaled,
+)
 from bayes_badger.report.contents import SAMPLE, group, posterior, scalars, tried
 from bayes_badger.report.section import Block, Bullets, Section, Table
 from bayes_badger.report.text import enough, label, number, plain
@@ -16,8 +19,6 @@ from bayes_badger.runs.run import Run
 
 title = "Do the answers rest on the prior?"
 
-# Kallioinen et al. (2024): below it, nothing moves that is worth a word.
-THRESHOLD = 0.05
 MOST_ROWS = 48
 EXPLAINED = (
     "Power-scaling (Kallioinen, Paananen, Bürkner & Vehtari 2024) raises the density of the prior "
@@ -39,7 +40,7 @@ def build(run: Run) -> Section | None:
         return Section(title=title, lead=f"This cannot be told: the run holds {missing}.")
     table, failed = tried(
         "ArviZ could not scale the prior and the likelihood",
-        lambda: _sensitivity(run, shared, [str(name) for name in with_prior]),
+        lambda: _sensitivity(run, shared),
     )
     if failed:
         return Section(title=title, lead=plain(failed))
@@ -51,39 +52,24 @@ def build(run: Run) -> Section | None:
     return Section(title=title, lead=_lead(rows), blocks=blocks)
 
 
-def _sensitivity(run: Run, shared: list[str], priors: list[str]) -> list[tuple[str, Any]]:
-    # Not by way of arviz: its plots take seconds to import.
-    import arviz_stats
+def _sensitivity(run: Run, shared: list[str]) -> list[tuple[str, dict[str, float]]]:
+    components = components_of(run)
+    like = components[LIKELIHOOD]
+    kept = {dim: like[dim].values for dim in SAMPLE if dim in like.coords}
+    draws = posterior(run)[shared].sel(kept)
+    found = {
+        short: _by_number(scaled(draws, components[component]))
+        for short, component in (("prior", ALGORITHM), ("likelihood", LIKELIHOOD))
+    }
+    return [(name, {k: x[name] for k, x in found.items()}) for name in found["prior"]]
 
-    likelihood = group(run, "log_likelihood")
-    # Summed here, for ArviZ would copy the value of each row and draw.
-    summed = sum(
-        x.sum([dim for dim in x.dims if dim not in SAMPLE], dtype=np.float64)
-        for x in likelihood.data_vars.values()
-    )
-    assert isinstance(summed, xr.DataArray)  # noqa: S101 - there is a likelihood
-    # Where a run is large, the likelihood was kept for fewer draws.
-    kept = {dim: summed[dim].values for dim in SAMPLE if dim in summed.coords}
-    tree = xr.DataTree.from_dict(
-        {
-            "/posterior": posterior(run)[shared].sel(kept),
-            "/log_prior": group(run, "log_prior")[priors].sel(kept),
-            "/log_likelihood": xr.Dataset({"rows": summed}),
-        }
-    )
-    log = logging.getLogger("arviz_stats")
-    level = log.level
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
-        try:
-            # It points to its manual on stderr; the manual's words are in the page.
-            log.setLevel(logging.ERROR)
-            table = arviz_stats.psense_summary(
-                tree, var_names=shared, prior_var_names=priors, threshold=THRESHOLD
-            )
-        finally:
-            log.setLevel(level)
-    return [(str(name), row) for name, row in table.iterrows()]
+
+def _by_number(found: xr.Dataset) -> dict[str, float]:
+    """By the names that ArviZ gives to entries, `effects[0]`."""
+    from arviz_base import dataset_to_dataframe
+
+    table = dataset_to_dataframe(found.expand_dims("component"), sample_dims=["component"]).T
+    return {str(name): float(x) for name, x in table.iloc[:, 0].items()}
 
 
 def _lead(rows: list[tuple[str, float, float]]) -> str:

@@ -1,0 +1,1 @@
+"""Information between samples alone, where no program says how they came about."""

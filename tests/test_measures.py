@@ -1,0 +1,123 @@
+"""What all measures have in common: one contract, one way to be asked for, stored and seen."""
+
+import json
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import bayes_badger as bb
+from bayes_badger.cli import main
+from bayes_badger.errors import BadgerError
+from bayes_badger.measures import picture, registry
+from bayes_badger.measures.labelled import EXACT, SE, Quantity, labelled, quantities_of
+from bayes_badger.measures.storing import store
+
+# Of each measure, settings with which it is quick.
+QUICK: dict[str, dict[str, object]] = {
+    "is_it_bayesian": {"simulations": 3, "cases": 2, "samples": 2, "longest": 0},
+    "memorisation": {"simulations": 4},
+    "posterior_shift": {},
+    "sensitivity": {},
+    "influence": {"tasks": 2, "experts": 4, "refits": 1},
+    "transfer": {"stages": 2},
+    "alone": {"dreams": 3},
+    "endurance": {
+        "shortest": 4,
+        "longest": 8,
+        "points": 2,
+        "tasks": 4,
+        "lifetimes": 2,
+        "held": 2,
+    },
+    "information_gain": {"tasks": 50, "draws": 50, "proposal": "prior"},
+    "information_between_tasks": {"lifetimes": 20, "draws": 50, "tasks": 2, "proposal": "prior"},
+    "groups_or_observations": {"draws": 10},
+    "code_length": {},
+    "bottleneck": {"outer_steps": 8, "tasks": 32, "draws": 200},
+    "prior_or_evidence": {"tasks": 32},
+}
+# Those that ask for more than one row of a task.
+OF_SEVERAL_ROWS = ("is_it_bayesian", "memorisation")
+# Those that are of runs with learned parameters.
+OF_LEARNED = ("bottleneck", "prior_or_evidence")
+
+
+def test_every_measure_has_a_row_here():
+    assert set(QUICK) == set(registry.NAMES)
+
+
+@pytest.mark.parametrize("name", registry.NAMES)
+def test_the_contract(name, request, tmp_path):
+    module = registry.module(name)
+    assert module.QUESTION.endswith("?")
+    assert module.REFERENCE
+    assert getattr(bb.measures, name) is registry.function(name)
+    of = "readings" if name in OF_SEVERAL_ROWS else "learned" if name in OF_LEARNED else None
+    run = request.getfixturevalue(of or "eight_schools")
+    found = getattr(bb.measures, name)(run, **QUICK[name])
+    assert found.attrs["measure"] == name
+    quantities = quantities_of(found)
+    assert quantities
+    for quantity in quantities:
+        assert found[quantity].attrs["units"]
+        assert found[quantity].attrs["long_name"]
+    axes = bb.measures.plot(found)
+    assert axes.get_xlabel()
+    files = store(found, tmp_path)
+    again = xr.load_dataset(files[0])
+    xr.testing.assert_allclose(again, found.astype(again.dtypes))
+    assert files[1].read_bytes().startswith(b"\x89PNG")
+
+
+def test_errors_and_truths_stand_beside_what_they_are_of():
+    found = labelled(
+        "posterior_shift", "none", {"x": Quantity("x", np.zeros(2), 0.1, 0.2, ("task",), "bits")}
+    )
+    assert quantities_of(found) == ["x"]
+    assert found["x" + SE].values.tolist() == [0.1, 0.1]
+    assert found["x" + EXACT].attrs["units"] == "bits"
+
+
+def test_settings_are_checked(monkeypatch):
+    monkeypatch.setattr(registry, "settings", lambda name: {"draws": 10, "cost": 1.0, "all": False})
+    given = {"draws": 20, "cost": 2, "all": True}
+    assert registry.checked("posterior_shift", given) == {"draws": 20, "cost": 2.0, "all": True}
+    for wrong, said in (
+        ({"drawss": 3}, "did you mean 'draws'"),
+        ({"draws": 2.5}, "is no int"),
+        ({"cost": "x"}, "is no float"),
+        ({"all": 1}, "is no bool"),
+    ):
+        with pytest.raises(BadgerError, match=said):
+            registry.checked("posterior_shift", wrong)
+
+
+def test_an_unknown_measure_is_refused_with_the_closest_name(capsys):
+    assert main(["measure", "posterior-shft"]) == 2
+    assert "did you mean 'posterior_shift'" in " ".join(capsys.readouterr().err.split())
+
+
+def test_the_command_line_lists_stores_and_tells(eight_schools, tmp_path, capsys):
+    assert main(["measures", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)["measures"]
+    assert [x["name"] for x in listed] == list(registry.NAMES)
+    path = eight_schools.save(tmp_path)
+    eight_schools.path = None
+    assert main(["measure", "posterior_shift", path.name, "--out", str(tmp_path), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["measures"][0]
+    assert told["values"]["total"]["units"] == "nats"
+    assert sorted(x.name for x in (path / "measures").iterdir()) == [
+        "posterior_shift.nc",
+        "posterior_shift.png",
+    ]
+    assert main(["measure", "posterior_shift", path.name, "--out", str(tmp_path)]) == 0
+    assert "what tasks share" in capsys.readouterr().out
+    assert bb.load(path).name == path.name
+
+
+def test_pictures_are_drawn_where_asked(eight_schools):
+    from matplotlib.figure import Figure
+
+    axes = Figure().add_subplot()
+    assert picture.plot(bb.measures.posterior_shift(eight_schools), axes) is axes

@@ -1,4 +1,4 @@
-"""Shared by all tests: array annotations are checked. Settings of processes: ../conftest.py."""
+"""Shared by all tests: quick ones check array annotations. Settings of processes: ../conftest.py."""
 
 import gc
 import os
@@ -9,7 +9,12 @@ import jax
 import pytest
 from jaxtyping import install_import_hook
 
-install_import_hook("bayes_badger", "beartype.beartype")
+
+def pytest_configure(config):
+    """Annotations are checked, but not by what is slow: it goes where quick tests have been."""
+    if config.option.markexpr not in ("slow", "browser"):
+        install_import_hook("bayes_badger", "beartype.beartype")
+
 
 # To JAX itself too: a plugin may have imported it before its variables were set.
 jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
@@ -57,7 +62,7 @@ def radon():
     """A ragged run with columns of tasks, short, and by NUTS: it has chains and divergences."""
     import bayes_badger as bb
 
-    few = {"inference.draws": 250, "inference.warmup": 300, "inference.max_tree_depth": 8}
+    few = {"inference.draws": 200, "inference.warmup": 200, "inference.max_tree_depth": 7}
     return bb.fit("radon", inference="nuts", settings=few)
 
 

@@ -44,11 +44,11 @@ def ragged(chance, tasks, low, high):
     return np.repeat(np.arange(tasks), lengths)
 
 
-def test_counts_from_a_csv_of_200_ragged_tasks(tmp_path):
+def test_counts_from_a_csv_of_60_ragged_tasks(tmp_path):
     """A user's own file: a program and a table, rows in no order."""
     chance = np.random.default_rng(0)
-    task = ragged(chance, 200, 1, 12)
-    level, slope = chance.normal(size=200), 0.5 * chance.normal(size=200)
+    task = ragged(chance, 60, 1, 12)
+    level, slope = chance.normal(size=60), 0.5 * chance.normal(size=60)
     exposure = chance.normal(size=len(task))
     events = chance.poisson(np.exp(level[task] + slope[task] * exposure))
     table = pd.DataFrame({"patient": task, "exposure": exposure, "events": events})
@@ -70,12 +70,12 @@ def test_counts_from_a_csv_of_200_ragged_tasks(tmp_path):
     (tmp_path / "visits.py").write_text(textwrap.dedent(source))
     run = quick(tmp_path / "visits.py", tmp_path / "visits.csv", task="patient")
     posterior = run.posterior
-    assert posterior.sizes["patient"] == 200
+    assert posterior.sizes["patient"] == 60
     assert near(posterior["spread"].mean(), 0.5, posterior["spread"].std())
     order = posterior["patient"].values
     found = posterior["level"].mean(("chain", "draw")).values
     z = (found - level[order]) / posterior["level"].std(("chain", "draw")).values
-    assert abs(z.mean()) < 5 / np.sqrt(200)
+    assert abs(z.mean()) < 5 / np.sqrt(60)
     assert abs(z.std() - 1) < 0.3
     assert run.observed_data.sizes["obs_id"] == len(task)
 

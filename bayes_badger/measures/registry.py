@@ -30,6 +30,7 @@ NAMES = (
     "influence",
     "information_between_tasks",
     "information_gain",
+    "invariance",
     "is_it_bayesian",
     "memorisation",
     "posterior_shift",

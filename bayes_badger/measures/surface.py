@@ -110,16 +110,6 @@ def fit_surfaces(
 
     Raises:
         BadgerError: Where there are too few cells, or losses are not finite.
-
-    Example:
-        >>> import jax, numpy as np
-        >>> m, t = 2.0 ** np.arange(6), 2.0 ** np.arange(2, 7)
-        >>> loss = 1 + 0.5 / m[:, None] + 0.5 / t
-        >>> told = Losses(m, t, loss[None], np.full((1, 6, 5), 1e-3))
-        >>> found = fit_surfaces(told, jax.random.key(0), 200, 200)
-        >>> ahead = value(found["additive"].draws, m[-1], t[-1]).mean()
-        >>> bool(abs(ahead / loss[-1, -1] - 1) < 0.01)
-        True
     """
     stacked = Losses(
         losses.outer, losses.inner, losses.loss[None], losses.error[None], losses.floor

@@ -102,7 +102,8 @@ def information_between_tasks(
     Example:
         >>> import bayes_badger as bb
         >>> run = bb.fit("eight_schools")
-        >>> found = bb.measures.information_between_tasks(run, lifetimes=20, draws=20, tasks=2)
+        >>> few = {"lifetimes": 20, "draws": 20, "tasks": 2, "proposal": "prior"}
+        >>> found = bb.measures.information_between_tasks(run, **few)
         >>> bool(found["between_lower"] < found["between_upper"])
         True
     """

@@ -114,8 +114,8 @@ def information_gain(
     Example:
         >>> import bayes_badger as bb
         >>> run = bb.fit("eight_schools")
-        >>> found = bb.measures.information_gain(run, tasks=50, draws=50)
-        >>> bool(found["lower"][-1] < found["upper"][-1])
+        >>> found = bb.measures.information_gain(run, tasks=50, draws=50, proposal="prior")
+        >>> bool(found["upper"][-1] < 3 * found["upper_se"][-1] + 1)
         True
     """
     _check(tasks, draws, steps, proposal)

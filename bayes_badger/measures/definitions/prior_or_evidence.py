@@ -77,8 +77,18 @@ def prior_or_evidence(
         BadgerError: Where the run learned no parameters, or no task has two rows.
 
     Example:
+        >>> import numpy as np
+        >>> import numpyro
+        >>> import numpyro.distributions as dist
         >>> import bayes_badger as bb
-        >>> run = bb.fit("sinusoid_prior", tasks=20, steps=6, outer_steps=20)
+        >>> def levels(x, y=None):
+        ...     mean = numpyro.param("mean", 0.0)
+        ...     with numpyro.plate("task", x.shape[0], dim=-2):
+        ...         level = numpyro.sample("level", dist.Normal(mean, 1))
+        ...         with numpyro.plate("step", x.shape[1], dim=-1):
+        ...             numpyro.sample("y", dist.Normal(level, 1), obs=y)
+        >>> y = np.random.default_rng(0).normal(2, 1, (20, 3))
+        >>> run = bb.fit(levels, {"x": np.zeros((20, 3)), "y": y}, outer_steps=20)
         >>> found = bb.measures.prior_or_evidence(run, tasks=20)
         >>> total = found["score"][1, 1] - found["score"][0, 0]
         >>> bool(abs(found["outer"] + found["inner"] - total) < 1e-9)

@@ -1,4 +1,4 @@
-"""Shared by all tests: quick ones check array annotations. Settings of processes: ../conftest.py."""
+"""Shared by all tests; quick ones check array annotations. Processes: ../conftest.py."""
 
 import gc
 import os

@@ -246,8 +246,7 @@ def _deviations(
         report("changes", i, len(changes), WORDS[name])
         # Of chance another seed; of the rest the same, so that chance is not in it.
         key = keys[2] if name == "experts" else keys[0]
-        given = _believed(change.program, change.evidence(evidence), loop, key)
-        given = change.back(given)
+        given = change.back(_believed(change.program, change.evidence(evidence), loop, key))
         score = []
         for e in asked:
             query = e if change.moves_tasks or name == "rows" else change.evidence(e)

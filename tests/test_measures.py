@@ -19,6 +19,7 @@ QUICK: dict[str, dict[str, object]] = {
     "memorisation": {"simulations": 4},
     "posterior_shift": {},
     "sensitivity": {},
+    "targeting": {"lifetimes": 4, "designs": 2, "draws": 50, "tasks": 2},
     "invariance": {"held": 2},
     "influence": {"tasks": 2, "experts": 4, "refits": 1},
     "transfer": {"stages": 2},

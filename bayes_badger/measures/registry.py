@@ -36,6 +36,7 @@ NAMES = (
     "posterior_shift",
     "prior_or_evidence",
     "sensitivity",
+    "targeting",
     "transfer",
 )
 NO_SETTINGS = ("run", "program", "seed", "report")

@@ -62,7 +62,7 @@ def radon():
     """A ragged run with columns of tasks, short, and by NUTS: it has chains and divergences."""
     import bayes_badger as bb
 
-    few = {"inference.draws": 200, "inference.warmup": 200, "inference.max_tree_depth": 7}
+    few = {"inference.draws": 400, "inference.warmup": 400, "inference.max_tree_depth": 6}
     return bb.fit("radon", inference="nuts", settings=few)
 
 

@@ -9,8 +9,9 @@ import bayes_badger as bb
 from bayes_badger.belief import Draws
 from bayes_badger.errors import BadgerError
 from bayes_badger.measures.definitions.alone import dreamt, gain
-from bayes_badger.measures.definitions.endurance import divergence, endured
+from bayes_badger.measures.definitions.endurance import endured
 from bayes_badger.measures.definitions.transfer import drift_of, transferred
+from bayes_badger.measures.lifetimes import divergence
 
 LENGTHS = np.array([10, 32, 100, 316, 1000])
 

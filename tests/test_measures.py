@@ -24,6 +24,7 @@ QUICK: dict[str, dict[str, object]] = {
     "influence": {"tasks": 2, "experts": 4, "refits": 1},
     "transfer": {"stages": 2},
     "alone": {"dreams": 3},
+    "capacity": {"fewest": 4, "most": 8, "tasks": 4, "lifetimes": 2, "held": 2},
     "endurance": {
         "shortest": 4,
         "longest": 8,

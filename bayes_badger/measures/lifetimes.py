@@ -124,6 +124,21 @@ def log_truth(program: Program, lifetime: Lifetime, evidence: Evidence) -> np.nd
     return log_likelihood_rows(program, evidence, values)[0, 0].astype(float)
 
 
+def divergence(log_q: np.ndarray, log_p: np.ndarray) -> np.ndarray:
+    """Estimates of KL(p, q) from outcomes drawn from p, each unbiased and at least 0, in nats.
+
+    Args:
+        log_q: Log density of outcomes under a normalised q.
+        log_p: Under p.
+
+    Example:
+        >>> np.round(divergence(np.log([0.4, 0.6]), np.log([0.5, 0.5])), 4)
+        array([0.0231, 0.0177])
+    """
+    away = np.asarray(log_q, float) - np.asarray(log_p, float)
+    return np.expm1(away) - away
+
+
 def log_mean_exp(x: np.ndarray, axis: int = 0) -> np.ndarray:
     """Log of the mean of exp(x); -inf where all are.
 

@@ -24,6 +24,7 @@ from bayes_badger.errors import BadgerError, did_you_mean, listed
 NAMES = (
     "alone",
     "bottleneck",
+    "capacity",
     "code_length",
     "endurance",
     "groups_or_observations",

@@ -20,6 +20,7 @@ from bayes_badger.inner_loop.protocol import Report, silent
 from bayes_badger.measures.estimate import Estimate
 from bayes_badger.measures.labelled import Quantity, labelled
 from bayes_badger.measures.lifetimes import (
+    divergence,
     inputs_like,
     log_predictive,
     log_truth,
@@ -57,21 +58,6 @@ class Endured(NamedTuple):
     slope: Estimate
     stops: float
     doubt: str
-
-
-def divergence(log_q: np.ndarray, log_p: np.ndarray) -> np.ndarray:
-    """Estimates of KL(p, q) from outcomes drawn from p, each unbiased and at least 0, in nats.
-
-    Args:
-        log_q: Log density of outcomes under a normalised q.
-        log_p: Under p.
-
-    Example:
-        >>> np.round(divergence(np.log([0.4, 0.6]), np.log([0.5, 0.5])), 4)
-        array([0.0231, 0.0177])
-    """
-    away = np.asarray(log_q, float) - np.asarray(log_p, float)
-    return np.expm1(away) - away
 
 
 def endured(regret: np.ndarray, steps: np.ndarray, seed: int = 0) -> Endured:

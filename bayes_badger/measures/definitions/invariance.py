@@ -22,10 +22,9 @@ from bayes_badger.errors import BadgerError
 from bayes_badger.evidence import Evidence
 from bayes_badger.fitting import example_of
 from bayes_badger.inner_loop.protocol import InnerLoop, Report, silent
-from bayes_badger.measures.definitions.endurance import divergence
 from bayes_badger.measures.estimate import Estimate, mean_of
 from bayes_badger.measures.labelled import Quantity, labelled
-from bayes_badger.measures.lifetimes import by_task, log_predictive, reference_for
+from bayes_badger.measures.lifetimes import by_task, divergence, log_predictive, reference_for
 from bayes_badger.measures.picture import BLUE, GREY, ORANGE
 from bayes_badger.measures.subject import AnyProgram, Subject, opened
 from bayes_badger.pointwise import predict_rows

@@ -21,7 +21,7 @@ from bayes_badger.outer_loop import Settings, learn
 from bayes_badger.program.parameters import as_table, at_start
 
 M, T = 2.0 ** np.arange(2, 8), 2.0 ** np.arange(6)
-TRUE = {"E": 1.4, "A": 0.8, "alpha": 1.0, "B": 0.5, "beta": 1.0, "gamma": 0.0}
+TRUE = {"E": 1.4, "A": 0.8, "alpha": 1.0, "B": 0.5, "beta": 1.0, "gamma": 0.0, "t0": 1.0}
 INNER, OUTER = TRUE | {"A": 0.02}, TRUE | {"A": 2.0, "alpha": 0.5, "B": 0.05}
 WASH = TRUE | {"A": 3.0, "gamma": 1.5}
 NOISE = 2e-3
@@ -37,7 +37,7 @@ def fitted():
     rng = np.random.default_rng(0)
     loss = np.stack([planted(true, 4, rng) for true in (INNER, OUTER, WASH)])
     told = Losses(M, T, loss, np.full_like(loss, 1e-5))
-    return fit_many(told, None, jax.random.split(jax.random.key(0), 3))
+    return fit_many(told, None, jax.random.split(jax.random.key(0), 3), 300, 400)
 
 
 def test_the_right_loop_is_short(fitted):

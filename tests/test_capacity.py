@@ -18,7 +18,7 @@ FEW = {"inference.draws": 400, "inference.refits": 1}
 def waves():
     settings = FEW | {"inference.experts": 1}
     run = bb.fit("wave", tasks=4, steps=3, inference="experts", settings=settings)
-    return bb.measures.capacity(run, tasks=256, most=4, steps=8)
+    return bb.measures.capacity(run, tasks=160, most=4, steps=6)
 
 
 def test_whoever_has_one_expert_where_many_are_needed_is_told(waves):

@@ -37,7 +37,7 @@ QUICK: dict[str, dict[str, object]] = {
     "information_between_tasks": {"lifetimes": 20, "draws": 50, "tasks": 2, "proposal": "prior"},
     "groups_or_observations": {"draws": 10},
     "code_length": {},
-    "bottleneck": {"outer_steps": 8, "tasks": 32, "draws": 200},
+    "bottleneck": {"outer_steps": 8, "tasks": 32, "warmup": 60, "draws": 80},
     "prior_or_evidence": {"tasks": 32},
 }
 # Those that ask for more than one row of a task.

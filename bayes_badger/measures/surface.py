@@ -1,8 +1,9 @@
 """The loss against both budgets: L(M, t) after M outer and t inner steps, fitted by NUTS.
 
-    additive      L = E + A / M^α + B / t^β
-    washed out    L = E + A / (M^α t^γ) + B / t^β     evidence washes out a bad prior
+    additive      L = E + A / M^α + B / (t + t0)^β
+    washed out    L = E + A / (M^α (1 + t/t0)^γ) + B / (t + t0)^β    evidence washes out a bad prior
 
+A prior is worth t0 rows: of a level with noise σ² and prior τ², t0 = σ²/τ², B = ½, β = 1, γ = 2.
 The log likelihood is the sum over cells and repetitions, never their mean: a mean makes intervals
 wrong (Besiroglu et al. 2024). What one training happened to learn moves all its cells together, in
 proportion to their outer part: cells of one training are correlated, and so they are fitted.
@@ -22,8 +23,8 @@ from bayes_badger.errors import BadgerError
 
 ADDITIVE, WASHED = "additive", "washed out"
 MODELS = (ADDITIVE, WASHED)
-NAMES = ("E", "A", "alpha", "B", "beta", "gamma")
-WARMUP, DRAWS = 400, 500
+NAMES = ("E", "A", "alpha", "B", "beta", "gamma", "t0")
+WARMUP, DRAWS, CHAINS = 400, 1000, 4
 # Less than this part of the range of the losses is not told from rounding.
 SMALL = 1e-4
 
@@ -50,10 +51,10 @@ class Surface(NamedTuple):
     """Draws of the coefficients of one of the two, and how well it goes on.
 
     Attributes:
-        draws: By name, `[draw]`: E, A, alpha, B, beta, gamma, and the noise `cell` and `path`.
+        draws: By name, `[draw]`: E, A, alpha, B, beta, gamma, t0, and the noise `cell` and `path`.
         held_out: Log predictive density of the held-out cell, nats, the mean over repetitions.
         divergences: How many of the draws came of a trajectory that diverged.
-        r_hat: The largest of a coefficient, of two halves of the draws.
+        r_hat: The largest of a coefficient, over halves of the chains.
     """
 
     draws: dict[str, np.ndarray]
@@ -69,8 +70,11 @@ def value(draws: Mapping[str, Any], outer: Any, inner: Any) -> Any:
 
 def parts(draws: Mapping[str, Any], outer: Any, inner: Any) -> tuple[Any, Any]:
     """What is lost for want of outer and of inner steps, nats per step."""
-    from_outer = draws["A"] * outer ** -draws["alpha"] * inner ** -draws["gamma"]
-    return from_outer, draws["B"] * inner ** -draws["beta"]
+    left = (1 + inner / draws["t0"]) ** -draws["gamma"]
+    return (
+        draws["A"] * outer ** -draws["alpha"] * left,
+        draws["B"] * (inner + draws["t0"]) ** -draws["beta"],
+    )
 
 
 def gains(
@@ -92,6 +96,7 @@ def gains(
     from_outer, from_inner = parts(draws, outer, inner)
     of_outer = draws["alpha"] * from_outer / (outer * (cost_outer or 1 / outer))
     of_inner = draws["gamma"] * from_outer + draws["beta"] * from_inner
+    of_inner = of_inner * inner / (inner + draws["t0"])
     return of_outer, of_inner / (inner * (cost_inner or 1 / inner))
 
 
@@ -106,7 +111,7 @@ def fit_surfaces(
         losses: At least four M and four t.
         key: Of the chains.
         warmup: Steps of NUTS before the draws.
-        draws: Of each surface.
+        draws: Of each surface, by all chains together.
 
     Raises:
         BadgerError: Where there are too few cells, or losses are not finite.
@@ -156,45 +161,34 @@ def fit_many(
         prior = np.stack([floors[:, 0] - low, np.maximum(floors[:, 1], SMALL * scale)], 1)
         prior = prior / scale[:, None]
     grid = outer[:-1] / outer[0], inner[:-1] / inner[0]
-    found = {}
-    far, deep, heights, errors, starts = (
-        jnp.asarray(x, jnp.float32) for x in (*grid, scaled, noise, prior)
-    )
-    for model in MODELS:
-        samples, divergent = _run(
-            model,
-            far,
-            deep,
-            heights,
-            errors,
-            starts,
-            keys,
-            warmup,
-            draws,
-        )
-        each = {name: np.asarray(x, float) for name, x in samples.items()}
-        found[model] = [
-            _surface({n: x[i] for n, x in each.items()}, losses, i, low[i], scale[i], divergent[i])
-            for i in range(len(y))
+    samples, divergent = _run(grid, scaled, noise, prior, keys, warmup, draws)
+    return {
+        model: [
+            _surface({n: x[m, i] for n, x in samples.items()}, losses, i, low[i], scale[i], bad)
+            for i, bad in enumerate(divergent[m])
         ]
-    return found
+        for m, model in enumerate(MODELS)
+    }
 
 
-def _model(washed: bool, outer: Array, inner: Array, y: Array, error: Array, floor: Array) -> None:
+def _model(washed: Array, outer: Array, inner: Array, y: Array, error: Array, floor: Array) -> None:
     """In units in which the losses reach from 0 to 1, and both budgets begin at 1."""
     import numpyro
     import numpyro.distributions as dist
 
-    e = numpyro.sample("E", dist.Normal(floor[0], floor[1]))
+    # Coefficients are what is lost at the first cell, so that they are told by the data one by one.
+    e = numpyro.deterministic("E", floor[0] + floor[1] * numpyro.sample("e", dist.Normal(0.0, 1.0)))
     a = numpyro.sample("A", dist.HalfNormal(1.0))
     alpha = numpyro.sample("alpha", dist.LogNormal(0.0, 0.5))
     b = numpyro.sample("B", dist.HalfNormal(1.0))
     beta = numpyro.sample("beta", dist.LogNormal(0.0, 0.3))
-    gamma = numpyro.sample("gamma", dist.LogNormal(0.0, 0.7)) if washed else 0.0
+    gamma = washed * numpyro.sample("gamma", dist.LogNormal(0.3, 0.7))
+    t0 = numpyro.sample("t0", dist.LogNormal(0.5 * jnp.log(inner[-1]), 2.0))
     cell = numpyro.sample("cell", dist.HalfNormal(0.02))
     path = numpyro.sample("path", dist.HalfNormal(1.0))
-    by_cell = a * outer[:, None] ** -alpha * inner**-gamma
-    mean = (e + by_cell + b * inner**-beta).ravel()
+    rows = (inner + t0) / (1 + t0)
+    by_cell = a * outer[:, None] ** -alpha * rows**-gamma
+    mean = (e + by_cell + b * rows**-beta).ravel()
     # What M steps happened to learn is still there after M' with a share of M / M'.
     share = jnp.minimum(outer[:, None], outer) / jnp.maximum(outer[:, None], outer)
     root = jnp.linalg.cholesky(share)
@@ -205,34 +199,46 @@ def _model(washed: bool, outer: Array, inner: Array, y: Array, error: Array, flo
 
 
 def _run(
-    model: str,
-    outer: Array,
-    inner: Array,
-    y: Array,
-    error: Array,
-    floor: Array,
+    grid: tuple[np.ndarray, np.ndarray],
+    y: np.ndarray,
+    error: np.ndarray,
+    floor: np.ndarray,
     keys: Array,
     warmup: int,
     draws: int,
-) -> tuple[dict[str, Array], np.ndarray]:
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Draws `[model, set, chain * draw]`, in double precision: noise may be 1e-4 of all.
+
+    Both models are one program, so that it is compiled once; all chains go side by side.
+    """
     from numpyro.infer import MCMC, NUTS, init_to_median
 
-    def one(y: Array, error: Array, floor: Array, key: PRNGKeyArray) -> Any:
+    def one(key: PRNGKeyArray, washed: Array, y: Array, error: Array, floor: Array) -> Any:
         # Coefficients trade off against each other: their covariance is learned too.
         kernel = NUTS(
             _model,
             dense_mass=True,
             target_accept_prob=0.9,
-            max_tree_depth=6,
+            max_tree_depth=7,
             init_strategy=init_to_median,
         )
-        chain = MCMC(kernel, num_warmup=warmup, num_samples=draws, progress_bar=False)
-        told = model == WASHED, outer, inner, y, error, floor
-        chain.run(key, *told, extra_fields=("diverging",))
+        chain = MCMC(kernel, num_warmup=warmup, num_samples=-(-draws // CHAINS), progress_bar=False)
+        chain.run(key, washed, outer, inner, y, error, floor, extra_fields=("diverging",))
         return chain.get_samples(), chain.get_extra_fields()["diverging"].sum()
 
-    samples, divergent = jax.vmap(one)(y, error, floor, keys)
-    return samples, np.asarray(divergent)
+    with jax.enable_x64(True):
+        outer, inner = (jnp.asarray(x) for x in grid)
+        each = len(MODELS), len(y), CHAINS
+        which, index, _ = (x.ravel() for x in np.indices(each))
+        washed = jnp.asarray([model == WASHED for model in MODELS], float)[which]
+        seeds = jax.vmap(lambda key: jax.random.split(key, CHAINS))(keys)
+        chains = jnp.broadcast_to(seeds, each).ravel()
+        told = [jnp.asarray(x)[index] for x in (y, error, floor)]
+        samples, divergent = jax.jit(jax.vmap(one))(chains, washed, *told)
+    samples.pop("e")
+    found = {n: np.array(x, float).reshape(*each[:2], -1) for n, x in samples.items()}
+    found["gamma"][MODELS.index(ADDITIVE)] = 0.0
+    return found, np.asarray(divergent).reshape(each).sum(-1)
 
 
 def _surface(
@@ -245,12 +251,13 @@ def _surface(
 ) -> Surface:
     """Back in nats and steps, and what it says of the corner."""
     draws = dict(draws)
-    draws.setdefault("gamma", np.zeros_like(draws["alpha"]))
-    worst = max(_r_hat(draws[name].reshape(2, -1)) for name in NAMES)
+    worst = max(_r_hat(draws[name].reshape(2 * CHAINS, -1)) for name in NAMES)
     outer, inner = float(losses.outer[0]), float(losses.inner[0])
     draws["E"] = low + scale * draws["E"]
-    draws["A"] = scale * draws["A"] * outer ** draws["alpha"] * inner ** draws["gamma"]
-    draws["B"] = scale * draws["B"] * inner ** draws["beta"]
+    draws["t0"] = inner * draws["t0"]
+    washed = (1 + inner / draws["t0"]) ** draws["gamma"]
+    draws["A"] = scale * draws["A"] * outer ** draws["alpha"] * washed
+    draws["B"] = scale * draws["B"] * (inner + draws["t0"]) ** draws["beta"]
     draws["cell"] = scale * draws["cell"]
     at = float(losses.outer[-1]), float(losses.inner[-1])
     spread = np.hypot(draws["path"] * parts(draws, *at)[0], draws["cell"])
@@ -263,7 +270,7 @@ def _surface(
 
 
 def _r_hat(x: np.ndarray) -> float:
-    """Of halves `[2, draw]`; 1 where they agree."""
+    """Of halves of chains `[half, draw]`; 1 where they agree."""
     within = x.var(1, ddof=1).mean()
     between = x.mean(1).var(ddof=1)
     return float(np.sqrt(1 + between / within)) if within > 0 else 1.0

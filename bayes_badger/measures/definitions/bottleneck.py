@@ -25,7 +25,17 @@ from bayes_badger.measures.ledger import simulated
 from bayes_badger.measures.picture import BLUE, GREY
 from bayes_badger.measures.prequential import score_spans, step_of
 from bayes_badger.measures.subject import AnyProgram, Subject, opened
-from bayes_badger.measures.surface import MODELS, NAMES, Losses, Surface, fit_surfaces, gains, value
+from bayes_badger.measures.surface import (
+    DRAWS,
+    MODELS,
+    NAMES,
+    WARMUP,
+    Losses,
+    Surface,
+    fit_surfaces,
+    gains,
+    value,
+)
 from bayes_badger.measures.worlds import world_of
 from bayes_badger.outer_loop import Settings, learn
 from bayes_badger.program import Program
@@ -38,6 +48,7 @@ if TYPE_CHECKING:
 QUESTION = "Which loop is short: would more outer steps or more evidence lower the loss more?"
 REFERENCE = "Hoffmann et al. (2022), fitted as Besiroglu et al. (2024) say: the loss summed"
 TAILS, CONVERGED, SURE = (0.05, 0.95), 1.05, 0.95
+UNITS = {"E": "nats", "A": "nats", "B": "nats", "t0": "rows"}
 # Budgets of either loop without which there is no surface, one of them held out.
 BUDGETS = 4
 
@@ -53,7 +64,8 @@ def bottleneck(
     rate: float = 0.0,
     cost_outer: float = 0.0,
     cost_inner: float = 0.0,
-    draws: int = 500,
+    warmup: int = WARMUP,
+    draws: int = DRAWS,
 ) -> xr.Dataset:
     """Which loop is short.
 
@@ -67,7 +79,8 @@ def bottleneck(
         rate: Of descent; by default that of the run.
         cost_outer: Of one outer step; by default both budgets cost the same.
         cost_inner: Of one inner step.
-        draws: Of each surface's coefficients.
+        warmup: Steps of each chain before its draws.
+        draws: Of each surface's coefficients, by four chains together.
 
     Returns:
         `outer_limited`, the probability that a unit of cost gains more in the outer loop; what it
@@ -128,7 +141,7 @@ def bottleneck(
     error = centred.std(-1, ddof=1) / np.sqrt(centred.shape[-1])
     losses = Losses(steps, budgets, loss.mean(-1)[None], error[None], floor)
     report("surface", 0, 1)
-    found = fit_surfaces(losses, keys[3], draws=draws)
+    found = fit_surfaces(losses, keys[3], warmup=warmup, draws=draws)
     report("surface", 1, 1)
     return _labelled(found, losses, (cost_outer, cost_inner), told)
 
@@ -219,8 +232,10 @@ def _labelled(
     }
     for name in NAMES:
         x = surface.draws[name]
-        units = "nats" if name in ("E", "A", "B") else "1"
-        quantities[name] = Quantity(name, float(x.mean()), float(x.std()), units=units)
+        units = UNITS.get(name, "1")
+        # Medians: where little is lost for want of outer steps, A has no mean.
+        below, middle, above = np.quantile(x, (0.16, 0.5, 0.84))
+        quantities[name] = Quantity(name, float(middle), float((above - below) / 2), units=units)
         for side, edge in zip(("low", "high"), np.quantile(x, TAILS), strict=True):
             quantities[f"{name}_{side}"] = Quantity(
                 f"{name}, {'5%' if side == 'low' else '95%'}", float(edge), units=units
@@ -241,7 +256,7 @@ def _labelled(
         "inner steps",
         f"scored on {told}; the surface is {chosen}, and saw neither the largest M nor the "
         "largest t",
-        "null of a regular task of d numbers: beta = 1 and B = d/2",
+        "null of a regular task of d numbers: beta = 1 and B = d/2; the prior is worth t0 rows",
         "one training: how far trainings differ is told by the prior alone",
     ]
     coords = {"outer_steps": losses.outer, "inner_steps": losses.inner, "model": list(MODELS)}

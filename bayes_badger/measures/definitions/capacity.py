@@ -121,10 +121,10 @@ def capacity(
 
     Example:
         >>> import bayes_badger as bb
-        >>> run = bb.fit("coin", tasks=4, steps=5, inference="exact")
+        >>> run = bb.fit("coin", tasks=4, steps=5)
         >>> found = bb.measures.capacity(run, most=2, policy="none", tasks=4, held=4)
         >>> found["state"].values.tolist()
-        [1, 2]
+        [1.0, 2.0]
     """
     subject = opened(run, program)
     counts = _counts(fewest, most)

@@ -1,14 +1,14 @@
 """Which loop is short? The fitted surface of losses, against worlds in which that is known.
 
-    uv run python -m benchmarks bottleneck [WORLD ...]
+    uv run python -m benchmarks bottleneck [TRAININGS] [WORLD ...]
 
 Tasks are levels z ~ N(mu, tau²), read with noise 1. M training tasks give mean and scale of the
 prior, by moments; held-out tasks are then predicted step by step, in closed form, under the prior
 that was learned. Three worlds: the prior is known from the start (inner-limited), tasks of one
 observation in training that hardly differ (outer-limited), and one in which both fall short. The
 truth is the exact loss in expectation over trainings; what is right is where its slope in log M or
-in log t is the steeper, at the longest cell. 60 seeds, each with trainings and held-out tasks of
-its own; the longest cell is held out of the fit.
+in log t is the steeper, at the longest cell. 60 seeds, each with trainings (four, or as many as
+are named) and held-out tasks of its own; the longest cell is held out of the fit.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import pandas as pd
 
 from bayes_badger.measures.surface import ADDITIVE, MODELS, WASHED, Losses, fit_many, gains, value
 
-SEEDS, REPETITIONS, HELD_OUT, SURE = 60, 4, 20_000, 0.95
+SEEDS, TRAININGS, HELD_OUT, SURE = 60, 4, 20_000, 0.95
 
 
 class World(NamedTuple):
@@ -104,17 +104,18 @@ def right(world: World) -> tuple[bool, float, np.ndarray]:
     return of_outer > of_inner, of_outer / (of_outer + of_inner), loss
 
 
-def run(*worlds: str) -> pd.DataFrame:
+def run(*parts: str) -> pd.DataFrame:
     """A row for each world."""
     rows = []
-    for name in worlds or WORLDS:
+    trainings = next((int(x) for x in parts if x.isdigit()), TRAININGS)
+    for name in [x for x in parts if not x.isdigit()] or WORLDS:
         world = WORLDS[name]
         outer_is_short, share, loss = right(world)
         entropy = 0.5 * np.log(2 * np.pi * np.e)
         sets = []
         for seed in range(SEEDS):
             rng = np.random.default_rng([2, seed])
-            sets.append(losses_of(*learned(world, rng, REPETITIONS), world, rng))
+            sets.append(losses_of(*learned(world, rng, trainings), world, rng))
         measured, error = (np.stack(x) for x in zip(*sets, strict=True))
         told = Losses(np.array(world.outer), np.array(world.inner), measured + entropy, error)
         floors = np.tile([entropy, 1e-6], (SEEDS, 1))
@@ -148,6 +149,7 @@ def run(*worlds: str) -> pd.DataFrame:
         table = pd.DataFrame(outcome)
         row = {
             "world": name,
+            "trainings": trainings,
             "truth": "outer" if outer_is_short else "inner",
             "outer's share of the gain": share,
             "right with P > .95, of 60": int((table.right > SURE).sum()),

@@ -14,11 +14,10 @@ from jaxtyping import Array
 from bayes_badger.belief import Mixture
 from bayes_badger.errors import BadgerError
 from bayes_badger.evidence import Evidence
+from bayes_badger.named_values import LABELS
 from bayes_badger.program import LIFETIME, Program
 
 OBS = "obs_id"
-# The attribute of a discrete latent that has what its values are called, a list in JSON.
-LABELS = "labels"
 
 
 def safe_name(name: str) -> str:

@@ -19,9 +19,10 @@ from bayes_badger import comparison, fitting, prediction
 from bayes_badger.cli import advice, checks, completion, device, main
 from bayes_badger.cli.app import app
 from bayes_badger.cli.progress import Meter, Pace
-from bayes_badger.cli.scalars import chances, scalars
+from bayes_badger.cli.scalars import scalars
 from bayes_badger.cli.screen import Screen
 from bayes_badger.errors import BadgerError
+from bayes_badger.named_values import chances
 from bayes_badger.runs import Run, find_run, list_runs, read_run, write_run
 
 FEW = [word for n in ("warmup", "draws") for word in ("--set", f"inference.{n}=50")]
@@ -687,6 +688,7 @@ def test_values_with_names_have_a_probability_each():
         ("rule", "ridge", 0.25),
         ("rule", "pool", 0.75),
     ]
+    assert all(np.isnan([x.sd, x.eti89_lb, x.eti89_ub]).all() for x in found)
     for broken in ("[", "1", "[]", 3):
         named.attrs["labels"] = broken
         assert chances(named) is named

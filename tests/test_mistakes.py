@@ -110,6 +110,14 @@ def step_latent(x, y=None):
         numpyro.sample("y", dist.Normal(z, 1.0), obs=y)
 
 
+def unnamed_value(x, y=None):
+    which = numpyro.sample("which", dist.Bernoulli(0.5), infer={"labels": ["low"]})
+    with numpyro.plate("task", x.shape[0], dim=-2):
+        z = numpyro.sample("z", dist.Normal(which, 1))
+        with numpyro.plate("step", x.shape[1], dim=-1):
+            numpyro.sample("y", dist.Normal(z, 1.0), obs=y)
+
+
 def factor_per_row(x, y=None):
     with numpyro.plate("task", x.shape[0], dim=-2):
         z = numpyro.sample("z", dist.Normal(0, 1))
@@ -237,6 +245,7 @@ def starred(*columns, y=None):
 
 
 OTHERS = [
+    (unnamed_value, "which has 2 values and 1 labels: give each a name"),
     (plates_at_once, "plate 'task' is at dim -1"),
     (step_latent, "latent 'z' is inside plate 'step'"),
     (factor_per_row, "site 'extra' is a factor for each row"),

@@ -26,7 +26,7 @@ ROOMS = [
     ["inner_loop"],
     ["trust"],
     ["outer_loop"],
-    ["shelves"],
+    ["shelves", "named_values"],
     ["recipe", "labels", "pointwise"],
     ["datatree", "runs"],
     ["outcomes", "learning", "unlike"],

@@ -159,7 +159,7 @@ class Outline(HTMLParser):
 
 def test_all_sections_are_there_in_order(whole):
     titles = re.findall(r"<h2[^>]*>(.*?)</h2>", whole)
-    assert titles == [maker.title for maker in page.SECTIONS]
+    assert titles == [x.title for x in page.SECTIONS if x is not page.named]  # here nothing is
     assert "could not" not in whole
     assert re.findall(r'<li><a href="#([a-z-]+)">', whole) == re.findall(
         r'<section id="([a-z-]+)"', whole
@@ -378,6 +378,29 @@ def test_known_truth_is_shown_beside_the_belief():
     told = section(page.render(a_run(known)), "What each task has of its own")
     assert "holds the true value of 5 of 6 tasks" in told
     assert "99.0" in told
+
+
+def test_values_with_names_have_a_probability_each():
+    def change(found):
+        rng = np.random.default_rng(0)
+        labels = json.dumps(["ridge", HOSTILE[0]])
+        rule, which = rng.random((4, DRAWS)) < 0.2, rng.random((4, DRAWS, TASKS)) < 0.9
+        found["posterior"] = found["posterior"].assign(
+            rule=(("chain", "draw"), rule.astype(int), {"labels": labels}),
+            which=(("chain", "draw", "who"), which.astype(int), {"labels": labels}),
+        )
+        found["truth"] = xr.Dataset({"rule": 0, "which": ("who", [1, 0, 1, 1, 1, 1])})
+
+    run = a_run(change)
+    html = page.render(run)
+    text = section(html, page.named.title)
+    share = float((run.posterior["rule"] == 0).mean())
+    assert f"rule is ridge with a probability of {100 * share:.0f}%." in text
+    assert f"ridge {share:.3f} true" in text
+    assert "Probability of each which, by task" in text
+    assert HOSTILE[0] not in html
+    # Its mean is nowhere told as if it were a number.
+    assert {x.variable for x in (*scalars(run).lifetime, *scalars(run).tasks)} == {"mu", "theta"}
 
 
 def test_data_unlike_the_posterior_are_told():

@@ -10,11 +10,12 @@ import pandas as pd
 import xarray as xr
 from rich.table import Table
 
-from bayes_badger.cli.scalars import ENTRIES, Scalar, chances, entries, scalars
+from bayes_badger.cli.scalars import ENTRIES, Scalar, entries, scalars
 from bayes_badger.cli.screen import Screen, short_path, told
 from bayes_badger.cli.summary import TASKS_SHOWN, distrust
 from bayes_badger.cli.tables import bullets, grid, scalar_table
 from bayes_badger.errors import BadgerError
+from bayes_badger.named_values import chances
 from bayes_badger.runs.netcdf import write_netcdf
 
 ROWS_SHOWN = 20

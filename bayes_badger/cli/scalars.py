@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -11,15 +10,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bayes_badger.named_values import PROBABILITY
+
 SAMPLE = ("chain", "draw")
 # The interval is the 89 % equal-tailed one.
 BOUNDS = (0.055, 0.945)
 # A variable with more entries than this (a network's weights) says nothing one by one.
 ENTRIES = 64
-
-
-# The attribute with what the values of a discrete latent are called; the dim of those values.
-LABELS, VALUE = "labels", "value"
 
 
 @dataclass(frozen=True)
@@ -30,8 +27,8 @@ class Scalar:
         name: The variable.
         label: The task, or the row; empty for what belongs to the lifetime.
         index: The position within the variable, `0, 1`; empty for a scalar.
-        mean: Mean of the draws.
-        sd: Their standard deviation.
+        mean: Mean of the draws; of a value with a name, its probability.
+        sd: Their standard deviation; NaN for a probability, as its interval.
         eti89_lb: Lower end of the 89 % equal-tailed interval.
         eti89_ub: Its upper end.
         ess_bulk: Effective draws; NaN where it was not asked for.
@@ -80,11 +77,15 @@ def scalars(
     true = np.full(values.shape[2:], np.nan)
     if truth is not None and set(truth.dims) == {*lead, *inner}:
         true = np.asarray(truth.transpose(*lead, *inner).values, np.float64)
-    lower, upper = np.quantile(values, BOUNDS, axis=(0, 1))
+    unknown = np.full(true.shape, np.nan)
     many = values.shape[0] * values.shape[1] > 1
+    sd = values.std((0, 1), ddof=1) if many else unknown
+    lower, upper = np.quantile(values, BOUNDS, axis=(0, 1))
+    if variable.attrs.get(PROBABILITY):  # the mean is all that there is to say
+        sd = lower = upper = unknown
     columns = {
         "mean": values.mean((0, 1)),
-        "sd": values.std((0, 1), ddof=1) if many else np.full(true.shape, np.nan),
+        "sd": sd,
         "eti89_lb": lower,
         "eti89_ub": upper,
         "truth": true,
@@ -104,19 +105,6 @@ def scalars(
         )
         found.append(Scalar(str(variable.name), label, index, **numbers))
     return found
-
-
-def chances(variable: xr.DataArray) -> xr.DataArray:
-    """Of values 0, 1, ... that have names, whether each is the one: its mean is a probability."""
-    try:
-        labels = json.loads(variable.attrs.get(LABELS, "[]"))
-    except (TypeError, ValueError):
-        labels = []
-    if not isinstance(labels, list) or not labels:
-        return variable
-    names = [str(label) for label in labels]
-    values = xr.DataArray(np.arange(len(names)), dims=VALUE, coords={VALUE: names})
-    return (variable == values).astype(float).rename(variable.name)
 
 
 def entries(variable: xr.DataArray, along: str | None = None) -> int:

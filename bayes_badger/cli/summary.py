@@ -11,10 +11,11 @@ import numpy as np
 import xarray as xr
 from rich.console import RenderableType
 
-from bayes_badger.cli.scalars import ENTRIES, Scalar, chances, entries, scalars
+from bayes_badger.cli.scalars import ENTRIES, Scalar, entries, scalars
 from bayes_badger.cli.screen import Screen, short_path, told
 from bayes_badger.cli.tables import bullets, facts, scalar_table
 from bayes_badger.errors import listed
+from bayes_badger.named_values import chances, names_of
 from bayes_badger.runs.run import Run
 
 TASKS_SHOWN = 16
@@ -49,7 +50,7 @@ def summarise(run: Run, tasks: int | None) -> Summary:
     too_long = []
     for name in _in_order(run, posterior):
         variable, true = chances(posterior[name]), truth.get(name)
-        true = None if true is None else chances(true)
+        true = None if true is None else chances(true, names_of(posterior[name]))
         if entries(variable, task) > ENTRIES:
             too_long.append(name)
         elif task in variable.dims:
@@ -207,7 +208,7 @@ def _footnotes(run: Run, found: Summary, again: str) -> list[str]:
         lines.append(f"{count} more {unit}: {again}")
     if found.variables_left_out:
         lines.append(f"too many entries to show: {listed(found.variables_left_out)}")
-    known = [scalar for scalar in every if math.isfinite(scalar.truth)]
+    known = [x for x in every if math.isfinite(x.truth) and math.isfinite(x.eti89_lb)]
     if known:
         held = sum(scalar.eti89_lb <= scalar.truth <= scalar.eti89_ub for scalar in known)
         lines.append(f"the interval holds the true value in {held} of {len(known)} rows")

@@ -38,6 +38,7 @@ def scalar_table(groups: Sequence[tuple[str, Sequence[Scalar]]]) -> Table:
             table.add_row(told(heading, HEADING))
         for scalar, (mean, sd, lower, upper, true) in zip(group, cells_of[i], strict=True):
             interval = f"{lower:>{widths[0]}} to {upper:>{widths[1]}}"
+            interval = "-" if (lower, upper) == ("-", "-") else interval
             cells = [mean, sd, interval]
             cells += [true] if simulated else []
             cells += [_count(scalar), _number(scalar.r_hat, 2)] if checked else []

@@ -107,6 +107,7 @@ def _lift(model: Callable[..., Any], signature: Signature, example: Data, key: A
             parameters=initial_parameters(trial, sites),
             example=data.task(slice(0, 1)).step(slice(0, 1)),
         )
+        _check_labels(program)
         astray = prove(program, data, key)
         blind = latents_without_gradient(program, data, key)
         derived = tuple(x for x in program.derived if x.name not in astray)
@@ -118,6 +119,17 @@ def _lift(model: Callable[..., Any], signature: Signature, example: Data, key: A
             without_gradient=blind,
             information=SIGMA_POINTS if blind else program.information,
         )
+
+
+def _check_labels(program: Program) -> None:
+    """That values which have names have one each."""
+    for latent in program.latents:
+        values = program.enumerate_support(latent.name) if latent.labels else None
+        if values is not None and len(latent.labels) != len(values):
+            raise BadgerError(
+                f"{program.name}: {latent.name} has {len(values)} values and "
+                f'{len(latent.labels)} labels: give each a name, infer={{"labels": [...]}}'
+            )
 
 
 def _bind(

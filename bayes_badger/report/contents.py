@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bayes_badger.named_values import names_of
 from bayes_badger.report.once import once
 from bayes_badger.report.text import label
 from bayes_badger.runs.run import Run
@@ -127,14 +128,19 @@ def posterior(run: Run) -> xr.Dataset:
 
 @once
 def scalars(run: Run) -> Scalars:
-    """The scalars of the posterior, in the program's order, deterministics last."""
+    """The scalars of the posterior, in the program's order, deterministics last.
+
+    Discrete latents whose values have names are not among them.
+    """
     found, prior, truth = posterior(run), group(run, "prior"), group(run, "truth")
     result = Scalars([], [], [])
-    for name in _in_order(run, found):
+    for name in in_order(run, found):
         variable, task = found[name], run.task_name
         lead = [task] if task in variable.dims else []
         inner = [dim for dim in variable.dims if dim not in (*SAMPLE, *lead)]
         sizes = [variable.sizes[dim] for dim in inner]
+        if names_of(variable):  # a section of their own has them
+            continue
         if np.prod(sizes, dtype=np.int64) > ENTRIES:
             result.left_out.append(name)
             continue
@@ -210,7 +216,7 @@ def _drawn(variable: xr.DataArray) -> bool:
     return set(SAMPLE) <= set(variable.dims) and variable.dtype.kind in "fiub" and variable.size > 0
 
 
-def _in_order(run: Run, found: xr.Dataset) -> list[str]:
+def in_order(run: Run, found: xr.Dataset) -> list[str]:
     """Latents as the program has them, then what it computes from them."""
     latents = part(run.spec, "program").get("latents")
     rows = latents if isinstance(latents, list | tuple) else []

@@ -15,6 +15,7 @@ from bayes_badger.report import (
     fitted,
     left_out,
     lifetime,
+    named,
     predictive,
     sensitivity,
     tasks,
@@ -29,6 +30,7 @@ from bayes_badger.runs.run import Run
 SECTIONS: tuple[SectionMaker, ...] = (
     fitted,
     trusted,
+    named,
     lifetime,
     tasks,
     chains,

@@ -15,6 +15,7 @@ from bayes_badger.measures.storing import store
 
 # Of each measure, settings with which it is quick.
 QUICK: dict[str, dict[str, object]] = {
+    "algorithm_by_rows": {},
     "is_it_bayesian": {"simulations": 3, "cases": 2, "samples": 2, "longest": 0},
     "memorisation": {"simulations": 4},
     "posterior_shift": {},

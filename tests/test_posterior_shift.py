@@ -8,6 +8,7 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
+from scipy.stats import norm
 
 import bayes_badger as bb
 from bayes_badger.inner_loop._filter import as_mixture, start
@@ -173,3 +174,41 @@ def test_a_run_without_log_evidence_is_refused(hierarchy):
     run = dataclasses.replace(hierarchy, spec={**hierarchy.spec, "result": result})
     with pytest.raises(bb.errors.BadgerError, match="needs the log evidence"):
         bb.measures.posterior_shift(run, report=silent)
+
+
+def test_belief_in_what_tasks_share_by_rows_is_that_of_prefixes(hierarchy):
+    found = bb.measures.algorithm_by_rows(hierarchy)
+    assert found["rows"].values.tolist() == [1, 2, 4]
+    y = np.asarray(hierarchy.evidence["y"]).reshape(TASKS, ROWS)
+    for i, rows in enumerate(found["rows"].values):
+        own = 1 + 1 / rows  # variance of a task's mean around a
+        variance = 1 / (1 + TASKS / own)
+        mean = variance * y[:, :rows].mean(1).sum() / own
+        for name, truth in (("mean_a", mean), ("sd_a", np.sqrt(variance))):
+            error = float(found[f"{name}_se"][i])
+            assert abs(float(found[name][i]) - truth) < 5 * error
+        moved = kl(np.array([mean]), np.array([[variance]]), np.eye(1))
+        assert abs(float(found["moved"][i]) - moved) < 5 * float(found["moved_se"][i])
+
+
+def two_kinds(x, y=None):
+    """Levels around 0 or around 2: which, all tasks share."""
+    kind = numpyro.sample("kind", dist.Bernoulli(0.3), infer={"labels": ["low", "high"]})
+    with numpyro.plate("task", x.shape[0], dim=-2):
+        z = numpyro.sample("z", dist.Normal(2.0 * kind, 1.0))
+        with numpyro.plate("step", x.shape[1], dim=-1):
+            numpyro.sample("y", dist.Normal(z, 1.0), obs=y)
+
+
+def test_by_rows_a_value_with_a_name_has_a_probability():
+    y = np.array([[0.5, 1.0], [1.5, 1.2]])
+    run = bb.fit(two_kinds, {"x": np.zeros_like(y), "y": y}, inference="enumerate")
+    found = bb.measures.algorithm_by_rows(run, program=two_kinds)
+    assert found["probability_kind"].dims == ("rows", "kind")
+    for i, rows in enumerate((1, 2)):
+        density = norm.pdf(y[:, :rows].mean(1), [[0.0], [2.0]], np.sqrt(1 + 1 / rows)).prod(1)
+        share = density * [0.7, 0.3] / (density @ [0.7, 0.3])
+        for value, truth in zip(("low", "high"), share, strict=True):
+            said = found["probability_kind"].sel(kind=value)[i]
+            error = found["probability_kind_se"].sel(kind=value)[i]
+            assert abs(float(said) - truth) < 5 * float(error)

@@ -222,7 +222,7 @@ def _kinds(
         return np.zeros(draws, int), [{}]
     flat = np.concatenate([x.reshape(draws, -1) for x in shared.values()], 1)
     _, first, which = np.unique(flat, axis=0, return_index=True, return_inverse=True)
-    return which.ravel(), [{name: x[i] for name, x in shared.items()} for i in first]
+    return which.ravel(), [{name: np.asarray(x[i]) for name, x in shared.items()} for i in first]
 
 
 def lifetime_coordinates(

@@ -22,6 +22,7 @@ import xarray as xr
 from bayes_badger.errors import BadgerError, did_you_mean, listed
 
 NAMES = (
+    "algorithm_by_rows",
     "alone",
     "bottleneck",
     "capacity",

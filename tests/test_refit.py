@@ -182,6 +182,25 @@ def test_log_densities_are_those_of_scipy(size):
         np.testing.assert_allclose(found[:, k], truth, rtol=1e-4, atol=1e-4)
 
 
+def test_slopes_of_log_densities_are_those_of_the_formula():
+    rng = np.random.default_rng(2)
+    points, mean, weights = (rng.normal(size=shape) for shape in ((7, 3), (2, 3), (7, 2)))
+    root = np.tril(0.3 * rng.normal(size=(2, 3, 3))) + np.eye(3)
+
+    def plainly(points, mean, root):
+        away = jnp.linalg.solve(root, jnp.swapaxes(points[:, None] - mean, 0, 2).swapaxes(0, 1))
+        log_det = jnp.log(jnp.diagonal(root, axis1=1, axis2=2)).sum(1)
+        return -0.5 * (away**2).sum(1).T - log_det
+
+    given = [jnp.asarray(x, jnp.float32) for x in (points, mean, root)]
+    found, truth = (
+        jax.jit(jax.grad(lambda *x, f=f: (weights * f(*x)).sum(), (0, 1, 2)))(*given)
+        for f in (log_densities, plainly)
+    )
+    for each, right in zip(found, truth, strict=True):
+        np.testing.assert_allclose(jnp.tril(each), jnp.tril(right), rtol=1e-4, atol=1e-5)
+
+
 # --- experts that are re-born
 
 K, SIZE, POINTS = 16, 3, 128

@@ -194,6 +194,7 @@ def _rounds(
     kept: Any,
 ) -> tuple[Any, Any]:
     """All rounds, each told to `keep`, a step of `lax.scan`."""
+    apart = jax.lax.optimization_barrier
     points = max(points, 2 * society.mean.shape[1])
     experts = len(society.log_weights)
     reborn = np.array([REBORN.get(i, 0.0) for i in range(rounds + 1)]) * (rounds > 0)
@@ -203,18 +204,20 @@ def _rounds(
     def one(carry: Any, xs: tuple[Array, Array, Array]) -> tuple[Any, Any]:
         now, searching, splitting, kept = carry
         key, threshold, left = xs
-        now, origin = reborn_as_splits(now, threshold, splitting)
+        # Barriers, here and below: without them XLA on a CPU computes much of a round again for
+        # each slope that a policy is taught by.
+        now, origin = apart(reborn_as_splits(now, threshold, splitting))
         scale = jnp.exp(searching[origin])
-        offer = offered(now, scale, key, points)
-        weighted = weighed(offer, log_joint(offer.points))
+        offer = apart(offered(now, scale, key, points))
+        weighted = apart(weighed(offer, apart(log_joint(offer.points))))
         check = weighted.check
         evenness = check.ess / len(weighted.exact)
 
         def advised() -> tuple[Society, Array, Array]:
-            found = _moments(now, scale, weighted)
-            survey = _survey(now, found, evenness, left)
+            found = apart(_moments(now, scale, weighted))
+            survey = apart(_survey(now, found, evenness, left))
             counsel, hidden = policy.counsel(survey)
-            counsel = _bounded(counsel, taught, survey)
+            counsel = apart(_bounded(counsel, taught, survey))
             moved = _moved(now, found, counsel)._replace(hidden=hidden)
             return moved, counsel.searching, counsel.splitting
 
@@ -265,7 +268,7 @@ def offered(society: Society, scale: Array, key: PRNGKeyArray, points: int) -> O
         """Log density of the proposals without the prior, and of the society itself."""
         # Without the barriers XLA on a CPU computes each density three times: 4 times slower.
         each = jax.lax.optimization_barrier(log_densities(some, society.mean, root))
-        top = each.max(1, keepdims=True)
+        top = jax.lax.stop_gradient(each.max(1, keepdims=True))
         density = jax.lax.optimization_barrier(jnp.exp(each - top))
         sums = jnp.maximum(density @ jnp.stack([shares, weights], 1), 1e-37)
         proposed, itself = (jnp.log(sums) + top).T

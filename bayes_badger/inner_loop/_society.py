@@ -81,12 +81,44 @@ def log_densities(
         centred = jnp.einsum("kij,mj->mki", inverse, points)
         noise = centred - jnp.einsum("kij,kj->ki", inverse, mean)
         return constant - 0.5 * (noise**2).sum(-1)
+    return constant - 0.5 * _squares(points, mean, inverse)
+
+
+@jax.custom_vjp
+def _squares(
+    points: Float[Array, "m u"], mean: Float[Array, "k u"], inverse: Float[Array, "k u u"]
+) -> Float[Array, "m k"]:
+    """Of the distance of each point to each mean, in few dimensions, each written out."""
+    return small.total([noise**2 for noise in _in_its_units(points, mean, inverse)])
+
+
+def _in_its_units(points: Array, mean: Array, inverse: Array) -> list[Float[Array, "m k"]]:
+    size = mean.shape[-1]
     away = [points[:, j, None] - mean[None, :, j] for j in range(size)]
-    total = jnp.zeros(())
-    for i in range(size):
-        noise = sum((inverse[:, i, j] * away[j] for j in range(i + 1)), jnp.zeros(()))
-        total = total + noise**2
-    return constant - 0.5 * total
+    return [small.total([inverse[:, i, j] * away[j] for j in range(i + 1)]) for i in range(size)]
+
+
+def _squares_and_what_they_need(
+    points: Array, mean: Array, inverse: Array
+) -> tuple[Array, tuple[Array, Array, Array]]:
+    return _squares(points, mean, inverse), (points, mean, inverse)
+
+
+def _slopes_of_squares(
+    given: tuple[Array, Array, Array], slope: Float[Array, "m k"]
+) -> tuple[Array, Array, Array]:
+    """By products of matrices: left to itself XLA computes all of it anew for each entry."""
+    points, mean, inverse = given
+    noise = _in_its_units(points, mean, inverse)
+    heavy = jax.lax.optimization_barrier([2.0 * slope * each for each in noise])
+    totals = [each.sum(0)[:, None] for each in heavy]
+    of_points = [each @ inverse[:, i] for i, each in enumerate(heavy)]
+    of_mean = [-each * inverse[:, i] for i, each in enumerate(totals)]
+    of_inverse = [each.T @ points - all_ * mean for each, all_ in zip(heavy, totals, strict=True)]
+    return small.total(of_points), small.total(of_mean), jnp.stack(of_inverse, 1)
+
+
+_squares.defvjp(_squares_and_what_they_need, _slopes_of_squares)
 
 
 def all_alike(society: Society, experts: int) -> Society:

@@ -9,27 +9,30 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
+from numpy.typing import ArrayLike
 from scipy import stats
 
 import bayes_badger as bb
 from bayes_badger.program import Program
 
 
-def lifted(name: str, parts: int, width: float, scale: float) -> Program:
+def lifted(name: str, parts: int, width: float, scale: ArrayLike) -> Program:
     """The program.
 
     Args:
         name: What it is called.
         parts: Normals in the mixture, equal at the start.
         width: Their places at the start are from -width to width.
-        scale: Their standard deviation at the start.
+        scale: Their standard deviation at the start; or one for each.
     """
 
     def model(x, y=None):  # type: ignore[no-untyped-def]
         logits = numpyro.param("logits", jnp.zeros(parts))
         places = numpyro.param("places", jnp.linspace(-width, width, parts))
         scales = numpyro.param(
-            "scales", jnp.full(parts, scale), constraint=dist.constraints.positive
+            "scales",
+            jnp.broadcast_to(jnp.asarray(scale, float), parts),
+            constraint=dist.constraints.positive,
         )
         prior = dist.MixtureSameFamily(dist.Categorical(logits=logits), dist.Normal(places, scales))
         with numpyro.plate("task", x.shape[0], dim=-2):

@@ -98,7 +98,7 @@ def fit(
     loop = recipe.make()
     log("lifting the program", 0, 1)
     keys = jax.random.split(jax.random.key(seed), 4)
-    lifted, evidence, truth = _prepare(
+    lifted, evidence, world, truth = _prepare(
         loaded, own, data, task, columns, missing, (tasks, steps), keys[0]
     )
     check_outcome(lifted, evidence, keys[1])
@@ -125,7 +125,9 @@ def fit(
         }
         folder, before = (None if x is None else Path(x) for x in (out, resume))
         chance = jax.random.fold_in(keys[2], 2)
-        taught = learning.learned(lifted, evidence, chance, outer, asked, folder, before, log, loop)
+        taught = learning.learned(
+            lifted, evidence, chance, outer, asked, folder, before, log, loop, world
+        )
         lifted = taught.learned.program
     posterior = loop.infer(lifted, evidence, keys[2], log)
     judging = jax.random.fold_in(keys[2], 1)
@@ -200,8 +202,12 @@ def _prepare(
     missing: str,
     sizes: tuple[int | None, int | None],
     key: Any,
-) -> tuple[Program, Evidence, dict[str, np.ndarray] | None]:
-    """Lifts the program on real rows, or on simulated ones if there are none."""
+) -> tuple[Program, Evidence, Program | None, dict[str, np.ndarray] | None]:
+    """Lifts the program on real rows, or on simulated ones if there are none.
+
+    Returns:
+        The program, the evidence, and where that was simulated, from what and with which latents.
+    """
     if isinstance(loaded, shelves.LoadedProgram):
         model, name = loaded.model, loaded.name
         groups = columns or loaded.optional("columns")
@@ -220,7 +226,7 @@ def _prepare(
         data = table()
     if data is not None:
         evidence = read(signature, data, task=task, missing=missing)
-        return lift(model, example=example_of(evidence), **given), evidence, None
+        return lift(model, example=example_of(evidence), **given), evidence, None, None
     if inputs is None:
         need = f"columns {listed(signature.names)}"
         raise BadgerError(
@@ -245,4 +251,4 @@ def _prepare(
     note = f"simulated {tasks} tasks of {steps} steps from the program's {source}"
     known = {variable.name for variable in program.variables}
     values = {name: np.asarray(x) for name, x in drawn.values.items() if name in known}
-    return program, dataclasses.replace(evidence, notes=(*evidence.notes, note)), values
+    return program, dataclasses.replace(evidence, notes=(*evidence.notes, note)), truth, values

@@ -64,6 +64,7 @@ def learned(
     resume: Path | None,
     report: Report,
     inner: InnerLoop | None = None,
+    truth: Program | None = None,
 ) -> Outcome:
     """Learns, with checkpoints where there is a folder for them.
 
@@ -77,6 +78,7 @@ def learned(
         resume: A folder of checkpoints to go on from.
         report: Is told how far it has come.
         inner: The inner loop that will infer; `gradient` is learned for as it is.
+        truth: What the tasks were simulated from, where they were.
 
     Raises:
         BadgerError: Where nothing can be learned, or the folder is of another fit.
@@ -102,7 +104,7 @@ def learned(
             (folder / ASKED).write_text(json.dumps(asked, indent=1))
         except OSError as error:
             raise BadgerError(f"no checkpoint in {folder}: {error.strerror or error}") from error
-    found = learn(program, evidence, key, settings, report, folder, inner=steps)
+    found = learn(program, evidence, key, settings, report, folder, inner=steps, truth=truth)
     return Outcome(_told(found), folder)
 
 

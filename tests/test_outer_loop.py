@@ -134,6 +134,23 @@ def test_too_few_steps_are_told(schools):
     assert "standard errors from its maximum: take more" in found.warnings[0]
 
 
+def test_how_far_it_is_from_the_truth_is_told(schools):
+    program, evidence = schools
+    there = {"mu": jnp.float32(4.0), "tau": jnp.float32(2.5)}
+    truth = eqx.tree_at(lambda x: x.parameters, program, there)
+    told = []
+
+    def report(stage, done, total, note=""):
+        told.append(note)
+
+    found = learn(program, evidence, jax.random.key(0), Settings(steps=2), report, truth=truth)
+    best = code_length(np.array([4.0, np.log(2.5)]), evidence).sum() / evidence.n_rows
+    assert found.curve[-1]["ceiling"] == pytest.approx(best, rel=1e-5)
+    away = min(line["loss"] for line in found.curve) - best
+    assert f"in the end it was {away:+.4f} nats per observation" in found.notes[1]
+    assert f"{found.curve[-1]['loss'] - best:+.4f} from the ceiling" in told[-1]
+
+
 @pytest.mark.parametrize("few", [64, 0], ids=["scoring", "descent"])
 def test_resumed_is_bit_for_bit_as_not_interrupted(schools, few, tmp_path, monkeypatch):
     monkeypatch.setattr("bayes_badger.outer_loop.descent.EVERY", 4)
@@ -217,6 +234,7 @@ def test_descent_goes_back_from_what_is_not_finite():
     back = descent.moved(place, one, np.array([[np.nan, 0.0]]), NONE, 10, 0.1, 0.0)
     np.testing.assert_array_equal(back.point, [0.0, 0.0])
     assert back.slower < 1
+    assert (descent.told(place), descent.told(back)) == ({}, {"went_back": 1})
 
 
 def test_what_is_nowhere_finite_is_told():
@@ -269,6 +287,19 @@ def test_a_fit_learns_stores_and_predicts(schools, tmp_path):
     expected = run.parameters["mu"] + shrunk * (9 - run.parameters["mu"])
     error = 5 * float(z.std()) / np.sqrt(1000)
     assert float(z.sel(task="a").mean()) == pytest.approx(float(expected), abs=error)
+
+
+@pytest.mark.slow
+def test_a_world_is_the_ceiling_of_what_is_simulated_from_it(tmp_path):
+    (tmp_path / "levels.py").write_text(
+        "import jax.numpy as jnp\nimport numpyro\nimport numpyro.distributions as dist\n\n"
+        + inspect.getsource(levels)
+        + inspect.getsource(levels).replace("levels", "world").replace("0.0)", "4.0)")
+        + "inputs = lambda key, tasks, steps: {'sigma': jnp.ones((tasks, steps))}\n"
+    )
+    path = f"{tmp_path / 'levels.py'}:levels"
+    run = bb.fit(path, tasks=TASKS, steps=1, outer_steps=2)
+    assert any("nats per observation from what" in note for note in run.spec["result"]["notes"])
 
 
 def test_parameters_may_stay_where_they_are(schools):

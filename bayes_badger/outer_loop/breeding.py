@@ -66,12 +66,23 @@ class Source(NamedTuple):
 
 
 class State(NamedTuple):
-    """All that changes: where descent is, and sums over the steps since the last look."""
+    """All that changes: where descent is, and sums over the steps since the last look.
+
+    Attributes:
+        place: Where descent is.
+        divergence: Of each program's steps, the median over tasks.
+        steps: Of each program.
+        tasks: Of all.
+        slope: Norms of the slope, in nats of a task for each number of the policy.
+        steepest: The largest of them.
+    """
 
     place: descent.Place
     divergence: Float[np.ndarray, " program"]
     steps: Float[np.ndarray, " program"]
     tasks: float | np.ndarray
+    slope: float | np.ndarray
+    steepest: float | np.ndarray
 
 
 class Bred(NamedTuple):
@@ -135,7 +146,7 @@ class _Work:
     def start(self) -> State:
         """Before the first step."""
         none = np.zeros(len(self.sources))
-        return State(descent.start(self.first), none, none, 0.0)
+        return State(descent.start(self.first), none, none, 0.0, 0.0, 0.0)
 
     def step(self, state: State, done: int) -> State:
         """One step, on tasks of one program."""
@@ -155,11 +166,14 @@ class _Work:
         # Descent goes up what it is given, as a log evidence.
         place = descent.moved(state.place, -found[:, 0], -slopes, cost, rows, settings.rate, share)
         here = np.eye(len(self.sources))[i]
+        norm = float(np.sqrt((slopes.mean(0) ** 2).sum()))
         return State(
             place,
             state.divergence + here * np.median(found[:, 1]),
             state.steps + here,
             state.tasks + settings.tasks,
+            state.slope + norm,
+            np.maximum(state.steepest, norm),
         )
 
     def look(self, state: State, done: int) -> tuple[State, dict[str, Any]]:
@@ -169,8 +183,10 @@ class _Work:
         line["divergence"] = float(np.mean((state.divergence / steps)[state.steps > 0]))
         for (program, _), x in zip(self.sources, state.divergence / steps, strict=True):
             line[program.name] = float(x)
+        line |= {"slope": float(state.slope / max(state.steps.sum(), 1))}
+        line |= {"steepest": float(state.steepest), **descent.told(state.place)}
         none = np.zeros(len(self.sources))
-        return State(state.place, none, none, 0.0), line
+        return State(state.place, none, none, 0.0, 0.0, 0.0), line
 
     def at_rest(self, state: State) -> bool:
         """It cannot tell."""

@@ -12,6 +12,7 @@ steps.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +30,7 @@ from bayes_badger.inner_loop import experts
 from bayes_badger.inner_loop.gradient import Gradient
 from bayes_badger.inner_loop.protocol import Report, silent
 from bayes_badger.outer_loop import after_steps, descent, scoring
+from bayes_badger.outer_loop.ceiling import ceiling
 from bayes_badger.outer_loop.drive import drive
 from bayes_badger.outer_loop.objective import log_evidence_and_slopes
 from bayes_badger.outer_loop.penalty import penalty
@@ -142,6 +144,7 @@ def learn(
     seconds: float = 30.0,
     inner: Gradient | None = None,
     watch: Callable[[int, Program], None] | None = None,
+    truth: Program | None = None,
 ) -> Learned:
     """Learns a program's parameters from tasks.
 
@@ -156,6 +159,8 @@ def learn(
         inner: The inner loop that is learned for, where it is `gradient`; else by experts.
         watch: Is shown the program as it is after so many steps; of this call alone, where it goes
             on from a checkpoint.
+        truth: What the tasks were simulated from, where they were: how far it is from the best
+            that can be done is then told.
 
     Raises:
         BadgerError: Where nothing can be learned, or no step gives a finite number.
@@ -164,7 +169,7 @@ def learn(
     reason = why_not(program, evidence, inner)
     if reason is not None:
         raise BadgerError(f"{program.name} {reason}")
-    work = _Work(program, evidence, key, settings, inner)
+    work = _Work(program, evidence, key, settings, inner, truth)
 
     def show(done: int, state: State) -> None:
         if watch is not None:
@@ -173,9 +178,8 @@ def learn(
     state, done, curve, finished = drive(work, settings.steps, report, folder, seconds, show)
     learned = bound(program, work.unflatten(work.chosen(state)))
     doubts = work.doubts(state, curve) if finished else ("the outer loop was interrupted",)
-    return Learned(
-        learned, done, work.errors(state), curve, work.notes(state, done), doubts, finished
-    )
+    notes = work.notes(state, done, curve)
+    return Learned(learned, done, work.errors(state), curve, notes, doubts, finished)
 
 
 class _Work:
@@ -188,8 +192,11 @@ class _Work:
         key: Key[Any, ""],
         settings: Settings,
         inner: Gradient | None,
+        truth: Program | None = None,
     ) -> None:
         self.program, self.evidence, self.key, self.settings = program, evidence, key, settings
+        # What is predicted after gradient steps has another ceiling.
+        self.truth = None if inner else truth
         self.loop: Any = inner or experts.make(
             experts.Settings(
                 experts=settings.experts, refits=settings.refits, points=settings.points
@@ -285,8 +292,18 @@ class _Work:
                 best_loss=np.minimum(loss, state.best_loss),
                 since=0.0 if better else state.since + 1,
             )
+        if self._ceiling is not None:
+            of = self.held_out if len(self.held_out) else self.tasks
+            line["ceiling"] = -self._ceiling[of].sum() / self.evidence.lengths[of].sum()
         numbers = {n: x if isinstance(x, str | int) else float(x) for n, x in line.items()}
         return state._replace(window=_empty()), numbers
+
+    @functools.cached_property
+    def _ceiling(self) -> np.ndarray | None:
+        """Log evidence of each task under the truth, `[task]`; None where that is not known."""
+        if self.truth is None:
+            return None
+        return ceiling(self.truth, self.evidence, self.loop, self.key)
 
     def at_rest(self, state: State) -> bool:
         """Whether there is no more to learn."""
@@ -327,6 +344,10 @@ class _Work:
             note += f", {line['held_out']:.4f} held out"
         if "standard_errors_away" in line:
             note += f", {line['standard_errors_away']:.2g} standard errors to go"
+        if "ceiling" in line:
+            note += f", {_loss(line) - line['ceiling']:+.4f} from the ceiling"
+        if "went_back" in line:
+            note += f", {_went_back(line)}"
         return f"{note}, {line['tasks_per_second']:.0f} tasks/s"
 
     def chosen(self, state: State) -> Any:
@@ -353,20 +374,40 @@ class _Work:
             found[name] = np.asarray(np.sqrt((np.asarray(slope, float) ** 2 * each**2).sum(-1)))
         return found
 
-    def notes(self, state: State, done: int) -> tuple[str, ...]:
+    def notes(self, state: State, done: int, curve: list[dict[str, Any]]) -> tuple[str, ...]:
         """What was done."""
         of = f"from {len(self.tasks)} tasks"
         if len(self.held_out):
             of += f", {len(self.held_out)} more held out to choose when to stop"
         if state.turn:
             of += f"; it began at {int(state.turn) + 1} places, and the best counts"
-        return (f"learned {listed(self.program.parameters)} in {done} outer steps {of}",)
+        notes = [f"learned {listed(self.program.parameters)} in {done} outer steps {of}"]
+        if curve and "ceiling" in curve[-1]:
+            losses = [_loss(line) for line in curve]
+            best = min(losses) if self.few or len(self.held_out) else losses[-1]
+            notes.append(
+                f"in the end it was {best - curve[-1]['ceiling']:+.4f} nats per observation from "
+                "what the program that they were simulated from gives them"
+            )
+        if curve and "went_back" in curve[-1]:
+            notes.append(f"the outer loop {_went_back(curve[-1])}")
+        return tuple(notes)
 
     def doubts(self, state: State, curve: list[dict[str, Any]]) -> tuple[str, ...]:
         """Whether it had not come to rest."""
-        losses = np.array([line.get("held_out", line["loss"]) for line in curve])
+        losses = np.array([_loss(line) for line in curve])
         doubt = self.way.doubt(self._best(state), losses, int(state.since) >= PATIENCE)
         return () if doubt is None else (f"the outer loop {doubt}",)
+
+
+def _loss(line: dict[str, Any]) -> float:
+    """Of a line of the curve: of tasks held out, where there are any."""
+    return float(line.get("held_out", line["loss"]))
+
+
+def _went_back(line: dict[str, Any]) -> str:
+    times = int(line["went_back"])
+    return f"went back to the last finite numbers {times} time{'s' if times > 1 else ''}"
 
 
 def _empty() -> Window:

@@ -70,22 +70,33 @@ def learned(world: World, rng: np.random.Generator, paths: int) -> tuple[np.ndar
 def losses_of(
     mean: np.ndarray, spread: np.ndarray, world: World, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Nats per step more than one who knows z, on held-out tasks, and its standard error."""
+    """Nats per step more than one who knows z, `[path, M, t]`, and the covariance of cells.
+
+    Each path is scored on held-out tasks of its own.
+    """
+    found = [_losses(*pair, world, rng) for pair in zip(mean, spread, strict=True)]
+    return np.stack([x[0] for x in found]), np.stack([x[1] for x in found])
+
+
+def _losses(
+    mean: np.ndarray, spread: np.ndarray, world: World, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     t = np.array(world.inner)
     z = world.tau * rng.normal(size=HELD_OUT)
     noise = rng.normal(size=(HELD_OUT, t[-1] + 1))
     seen = np.cumsum(noise, 1)[:, t - 1] / t + z[:, None]
     answer = z[:, None] + noise[:, t]
-    weight = 1 / (1 + t * spread[..., None])
-    guess = weight[..., None, :] * mean[..., None, None] + (1 - weight[..., None, :]) * seen
-    s = 1 + spread[..., None] * weight
-    more = 0.5 * (answer - guess) ** 2 / s[..., None, :] - 0.5 * (answer - z[:, None]) ** 2
-    more = more + 0.5 * np.log(s)[..., None, :]
-    return more.mean(-2), more.std(-2) / np.sqrt(HELD_OUT)
+    weight = 1 / (1 + t * spread[:, None])
+    guess = weight[:, None] * mean[:, None, None] + (1 - weight[:, None]) * seen
+    s = 1 + spread[:, None] * weight
+    more = 0.5 * (answer - guess) ** 2 / s[:, None] - 0.5 * (answer - z[:, None]) ** 2
+    more = np.swapaxes(more + 0.5 * np.log(s)[:, None], 1, 2)
+    covariance = np.cov(more.reshape(-1, HELD_OUT)) / HELD_OUT
+    return more.mean(-1), covariance.reshape(2 * more.shape[:2])
 
 
 def expected(mean: np.ndarray, spread: np.ndarray, tau: float, t: np.ndarray) -> np.ndarray:
-    """The same in expectation over held-out tasks, `[path, M, t]`."""
+    """What `losses_of` finds in expectation over held-out tasks, `[path, M, t]`."""
     weight = 1 / (1 + t * spread[..., None])
     s = 1 + spread[..., None] * weight
     square = 1 + weight**2 * (tau**2 + mean[..., None] ** 2) + (1 - weight) ** 2 / t
@@ -116,8 +127,8 @@ def run(*parts: str) -> pd.DataFrame:
         for seed in range(SEEDS):
             rng = np.random.default_rng([2, seed])
             sets.append(losses_of(*learned(world, rng, trainings), world, rng))
-        measured, error = (np.stack(x) for x in zip(*sets, strict=True))
-        told = Losses(np.array(world.outer), np.array(world.inner), measured + entropy, error)
+        measured, covariance = (np.stack(x) for x in zip(*sets, strict=True))
+        told = Losses(np.array(world.outer), np.array(world.inner), measured + entropy, covariance)
         floors = np.tile([entropy, 1e-6], (SEEDS, 1))
         started = time.monotonic()
         found = fit_many(told, floors, jax.random.split(jax.random.key(0), SEEDS))

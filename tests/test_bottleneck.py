@@ -32,11 +32,17 @@ def planted(true, repetitions, rng):
     return exact + NOISE * rng.normal(size=(repetitions, *exact.shape))
 
 
+def alone(loss, error):
+    """Of cells that were each scored on tasks of their own."""
+    *sets, m, t = loss.shape
+    return np.broadcast_to(error**2 * np.eye(m * t).reshape(m, t, m, t), (*sets, m, t, m, t))
+
+
 @pytest.fixture(scope="module")
 def fitted():
     rng = np.random.default_rng(0)
     loss = np.stack([planted(true, 4, rng) for true in (INNER, OUTER, WASH)])
-    told = Losses(M, T, loss, np.full_like(loss, 1e-5))
+    told = Losses(M, T, loss, alone(loss, 1e-5))
     return fit_many(told, None, jax.random.split(jax.random.key(0), 3), 300, 400)
 
 
@@ -104,7 +110,7 @@ def test_too_few_cells_are_refused():
         (M, T, np.full((1, 6, 6), np.nan), "not finite"),
     ):
         with pytest.raises(BadgerError, match=said):
-            fit_surfaces(Losses(m, t, loss, np.ones_like(loss)), jax.random.key(0))
+            fit_surfaces(Losses(m, t, loss, alone(loss, 1.0)), jax.random.key(0))
 
 
 def test_a_training_shows_its_steps(learned, key):

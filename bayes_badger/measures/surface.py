@@ -6,7 +6,8 @@
 A prior is worth t0 rows: of a level with noise σ² and prior τ², t0 = σ²/τ², B = ½, β = 1, γ = 2.
 The log likelihood is the sum over cells and repetitions, never their mean: a mean makes intervals
 wrong (Besiroglu et al. 2024). What one training happened to learn moves all its cells together, in
-proportion to their outer part: cells of one training are correlated, and so they are fitted.
+proportion to their outer part: cells of one training are correlated, and so they are fitted. So are
+cells that were scored on the same tasks: what two of them differ by is known far better than each.
 """
 
 from __future__ import annotations
@@ -36,15 +37,21 @@ class Losses(NamedTuple):
         outer: M, ascending, `[M]`.
         inner: t, ascending, `[t]`.
         loss: `[repetition, M, t]`.
-        error: Standard error of each, beyond what repetitions share, `[repetition, M, t]`.
+        covariance: Of these by the chance of the tasks that they were scored on, which all cells of
+            a repetition have in common, `[repetition, M, t, M, t]`.
         floor: E and its standard error, where it is known; else None.
     """
 
     outer: np.ndarray
     inner: np.ndarray
     loss: np.ndarray
-    error: np.ndarray
+    covariance: np.ndarray
     floor: tuple[float, float] | None = None
+
+    @property
+    def error(self) -> np.ndarray:
+        """Standard error of each cell by itself, as `loss`."""
+        return np.sqrt(np.einsum("...mtmt->...mt", self.covariance))
 
 
 class Surface(NamedTuple):
@@ -117,7 +124,7 @@ def fit_surfaces(
         BadgerError: Where there are too few cells, or losses are not finite.
     """
     stacked = Losses(
-        losses.outer, losses.inner, losses.loss[None], losses.error[None], losses.floor
+        losses.outer, losses.inner, losses.loss[None], losses.covariance[None], losses.floor
     )
     floors = None if losses.floor is None else np.array([losses.floor])
     found = fit_many(stacked, floors, jax.random.split(key, 1), warmup, draws)
@@ -134,7 +141,7 @@ def fit_many(
     """As `fit_surfaces`, for many sets of losses over one grid side by side.
 
     Args:
-        losses: `loss` and `error` with an axis of sets in front.
+        losses: `loss` and `covariance` with an axis of sets in front.
         floors: E and its standard error of each, `[set, 2]`; None where it is not known.
         keys: `[set]`.
         warmup: As there.
@@ -146,22 +153,26 @@ def fit_many(
             f"a surface needs 4 outer and 4 inner budgets or more, not {len(outer)} and "
             f"{len(inner)}: score more checkpoints, or tasks with more observations"
         )
-    if not (np.isfinite(losses.loss).all() and np.isfinite(losses.error).all()):
+    if not (np.isfinite(losses.loss).all() and np.isfinite(losses.covariance).all()):
         raise BadgerError("losses of the surface are not finite: score tasks that can be predicted")
     y = losses.loss[..., :-1, :-1]
     low, high = (f(y, axis=(1, 2, 3)) for f in (np.min, np.max))
     scale = np.maximum(high - low, 1e-9)
     by_set = (slice(None), None, None, None)
-    flat = (len(y), y.shape[1], -1)
-    scaled = ((y - low[by_set]) / scale[by_set]).reshape(flat)
-    noise = (losses.error[..., :-1, :-1] / scale[by_set]).reshape(flat)
+    sets, paths, cells = len(y), y.shape[1], y[0, 0].size
+    scaled = ((y - low[by_set]) / scale[by_set]).reshape(sets, paths, cells)
+    shared = losses.covariance[..., :-1, :-1, :-1, :-1].reshape(sets, paths, cells, cells)
+    # In the axes of that noise cells are independent of each other.
+    variance, axes = np.linalg.eigh(shared / scale[by_set] ** 2)
+    noise = np.maximum(variance, 0.0), axes
+    turned = np.einsum("srij,sri->srj", axes, scaled)
     wide = np.stack([np.zeros(len(y)), np.ones(len(y))], 1)
     prior = wide
     if floors is not None:
         prior = np.stack([floors[:, 0] - low, np.maximum(floors[:, 1], SMALL * scale)], 1)
         prior = prior / scale[:, None]
     grid = outer[:-1] / outer[0], inner[:-1] / inner[0]
-    samples, divergent = _run(grid, scaled, noise, prior, keys, warmup, draws)
+    samples, divergent = _run(grid, turned, noise, prior, keys, warmup, draws)
     return {
         model: [
             _surface({n: x[m, i] for n, x in samples.items()}, losses, i, low[i], scale[i], bad)
@@ -171,8 +182,13 @@ def fit_many(
     }
 
 
-def _model(washed: Array, outer: Array, inner: Array, y: Array, error: Array, floor: Array) -> None:
-    """In units in which the losses reach from 0 to 1, and both budgets begin at 1."""
+def _model(
+    washed: Array, outer: Array, inner: Array, y: Array, noise: tuple[Array, Array], floor: Array
+) -> None:
+    """In units in which the losses reach from 0 to 1, and both budgets begin at 1.
+
+    Cells are seen along the axes of their noise, `[repetition, axis]`.
+    """
     import numpyro
     import numpyro.distributions as dist
 
@@ -193,15 +209,17 @@ def _model(washed: Array, outer: Array, inner: Array, y: Array, error: Array, fl
     share = jnp.minimum(outer[:, None], outer) / jnp.maximum(outer[:, None], outer)
     root = jnp.linalg.cholesky(share)
     factor = (path * by_cell[:, :, None] * root[:, None, :]).reshape(-1, len(outer))
-    noise = error**2 + cell**2 + 1e-8
+    variance, axes = noise
+    to = jnp.swapaxes(axes, -1, -2)
+    seen = dist.LowRankMultivariateNormal(to @ mean, to @ factor, variance + cell**2 + 1e-8)
     with numpyro.plate("repetition", len(y)):
-        numpyro.sample("y", dist.LowRankMultivariateNormal(mean, factor, noise), obs=y)
+        numpyro.sample("y", seen, obs=y)
 
 
 def _run(
     grid: tuple[np.ndarray, np.ndarray],
     y: np.ndarray,
-    error: np.ndarray,
+    noise: tuple[np.ndarray, np.ndarray],
     floor: np.ndarray,
     keys: Array,
     warmup: int,
@@ -213,7 +231,7 @@ def _run(
     """
     from numpyro.infer import MCMC, NUTS, init_to_median
 
-    def one(key: PRNGKeyArray, washed: Array, y: Array, error: Array, floor: Array) -> Any:
+    def one(key: PRNGKeyArray, washed: Array, y: Array, noise: Any, floor: Array) -> Any:
         # Coefficients trade off against each other: their covariance is learned too.
         kernel = NUTS(
             _model,
@@ -223,7 +241,7 @@ def _run(
             init_strategy=init_to_median,
         )
         chain = MCMC(kernel, num_warmup=warmup, num_samples=-(-draws // CHAINS), progress_bar=False)
-        chain.run(key, washed, outer, inner, y, error, floor, extra_fields=("diverging",))
+        chain.run(key, washed, outer, inner, y, noise, floor, extra_fields=("diverging",))
         return chain.get_samples(), chain.get_extra_fields()["diverging"].sum()
 
     with jax.enable_x64(True):
@@ -233,7 +251,7 @@ def _run(
         washed = jnp.asarray([model == WASHED for model in MODELS], float)[which]
         seeds = jax.vmap(lambda key: jax.random.split(key, CHAINS))(keys)
         chains = jnp.broadcast_to(seeds, each).ravel()
-        told = [jnp.asarray(x)[index] for x in (y, error, floor)]
+        told = jax.tree.map(lambda x: jnp.asarray(x)[index], (y, noise, floor))
         samples, divergent = jax.jit(jax.vmap(one))(chains, washed, *told)
     samples.pop("e")
     found = {n: np.array(x, float).reshape(*each[:2], -1) for n, x in samples.items()}
@@ -259,14 +277,34 @@ def _surface(
     draws["A"] = scale * draws["A"] * outer ** draws["alpha"] * washed
     draws["B"] = scale * draws["B"] * (inner + draws["t0"]) ** draws["beta"]
     draws["cell"] = scale * draws["cell"]
-    at = float(losses.outer[-1]), float(losses.inner[-1])
-    spread = np.hypot(draws["path"] * parts(draws, *at)[0], draws["cell"])
-    corner, error = (x[index][:, -1, -1, None] for x in (losses.loss, losses.error))
-    sd = np.hypot(spread, error)
-    density = -0.5 * ((corner - value(draws, *at)) / sd) ** 2 - np.log(sd)
-    density = np.logaddexp.reduce(density, axis=1) - np.log(density.shape[1])
-    height = float(density.mean() - 0.5 * np.log(2 * np.pi))
-    return Surface(draws, height, int(divergent), worst)
+    return Surface(draws, _held_out(draws, losses, index), int(divergent), worst)
+
+
+def _held_out(draws: dict[str, np.ndarray], losses: Losses, index: int) -> float:
+    """Log predictive density of the corner given the cells that were fitted, in nats.
+
+    What they miss by, the corner misses by too, as far as it was scored on the same tasks and is of
+    the same training.
+    """
+    many = len(draws["E"])
+    inside = np.zeros(losses.loss.shape[-2:], bool)
+    inside[:-1, :-1] = inside[-1, -1] = True
+    m, t = (x[inside] for x in np.broadcast_arrays(losses.outer[:, None], losses.inner))
+    wide = {name: x[:, None] for name, x in draws.items()}
+    mean, lost = value(wide, m, t), draws["path"][:, None] * parts(wide, m, t)[0]
+    alike = np.minimum(m[:, None], m) / np.maximum(m[:, None], m)
+    own = lost[:, :, None] * lost[:, None] * alike + draws["cell"][:, None, None] ** 2 * np.eye(
+        len(m)
+    )
+    heights = []
+    for loss, noise in zip(losses.loss[index], losses.covariance[index], strict=True):
+        whole = own + noise[inside][:, inside]
+        whole = whole + 1e-12 * np.trace(whole, axis1=1, axis2=2)[:, None, None] * np.eye(len(m))
+        root = np.linalg.cholesky(whole)
+        off = np.linalg.solve(root, (loss[inside] - mean)[..., None])[:, -1, 0]
+        density = -0.5 * off**2 - np.log(root[:, -1, -1])
+        heights.append(np.logaddexp.reduce(density) - np.log(many))
+    return float(np.mean(heights) - 0.5 * np.log(2 * np.pi))
 
 
 def _r_hat(x: np.ndarray) -> float:

@@ -18,13 +18,13 @@ from jaxtyping import PRNGKeyArray
 
 from bayes_badger.errors import BadgerError
 from bayes_badger.evidence import Evidence
-from bayes_badger.inner_loop.gradient import Gradient
 from bayes_badger.inner_loop.protocol import InnerLoop, Report, silent
+from bayes_badger.measures.checkpoints import checkpoints, doubled
 from bayes_badger.measures.labelled import Quantity, labelled
 from bayes_badger.measures.ledger import simulated
 from bayes_badger.measures.picture import BLUE, GREY
 from bayes_badger.measures.prequential import score_spans, step_of
-from bayes_badger.measures.subject import AnyProgram, Subject, opened
+from bayes_badger.measures.subject import AnyProgram, opened
 from bayes_badger.measures.surface import (
     DRAWS,
     MODELS,
@@ -37,9 +37,7 @@ from bayes_badger.measures.surface import (
     value,
 )
 from bayes_badger.measures.worlds import world_of
-from bayes_badger.outer_loop import Settings, learn
 from bayes_badger.program import Program
-from bayes_badger.program.parameters import at_start
 from bayes_badger.runs import Run
 
 if TYPE_CHECKING:
@@ -109,7 +107,7 @@ def bottleneck(
             f"{run.name}: its tasks have {longest} rows, and a surface takes {2 ** (BUDGETS - 1)} "
             "and one to predict"
         )
-    steps = 2 ** np.arange(int(np.log2(max(outer_steps, 1))) + 1)
+    steps = doubled(outer_steps)
     if len(steps) < BUDGETS:
         raise BadgerError(f"outer_steps = {outer_steps}: take {2 ** (BUDGETS - 1)} or more")
     world = world_of(subject, program)
@@ -129,53 +127,22 @@ def bottleneck(
     if full.sum() < 2:
         raise BadgerError(f"{run.name}: too few tasks have {budgets[-1] + 1} rows to be scored")
     held = held.select(np.flatnonzero(full))
-    programs = _checkpoints(subject, train, steps, rate, keys[1], report)
+    programs = checkpoints(subject, train, steps, keys[1], report, rate)
     scores = _scores(programs, held, subject.inner_loop, budgets, keys[2], report)
     if oracle is None:
-        loss, centred = -scores, scores - scores.mean((0, 1))
+        loss = -scores
     else:
         # Less what one scores who knows the task, whose mean is E: most of the noise is in both.
         known = oracle[full][:, budgets[-1]]
         e = float(-known.mean())
-        centred, loss, floor = known - scores, known - scores + e, (e, 1e-9)
-    error = centred.std(-1, ddof=1) / np.sqrt(centred.shape[-1])
-    losses = Losses(steps, budgets, loss.mean(-1)[None], error[None], floor)
+        loss, floor = known - scores + e, (e, 1e-9)
+    flat = loss.reshape(-1, loss.shape[-1])
+    covariance = np.cov(flat).reshape(*loss.shape[:2], *loss.shape[:2]) / flat.shape[-1]
+    losses = Losses(steps, budgets, loss.mean(-1)[None], covariance[None], floor)
     report("surface", 0, 1)
     found = fit_surfaces(losses, keys[3], warmup=warmup, draws=draws)
     report("surface", 1, 1)
     return _labelled(found, losses, (cost_outer, cost_inner), told)
-
-
-def _checkpoints(
-    subject: Subject,
-    train: Evidence,
-    steps: np.ndarray,
-    rate: float,
-    key: PRNGKeyArray,
-    report: Report,
-) -> list[Program]:
-    """The program after each number of outer steps of one training."""
-    kept: dict[int, Program] = {}
-
-    def watch(done: int, program: Program) -> None:
-        if done in steps:
-            kept[done] = program
-
-    stored = dict(subject.run.spec.get("outer", {}).get("settings", {}))
-    # By descent, which goes on as long as it is told to: scoring is at its end in a few steps.
-    asked = {**stored, "steps": int(steps[-1]), "scoring": 0, "held_out": 0.0}
-    settings = Settings(**(asked | ({"rate": rate} if rate else {})))
-    loop = subject.inner_loop
-    inner = loop if isinstance(loop, Gradient) else None
-    start = at_start(subject.program)
-    learn(start, train, key, settings, report, inner=inner, watch=watch)
-    missing = [int(m) for m in steps if int(m) not in kept]
-    if missing:
-        raise BadgerError(
-            f"{subject.run.name}: the outer loop ended after {max(kept, default=0)} steps of "
-            f"{steps[-1]}: take fewer (outer_steps)"
-        )
-    return [kept[int(m)] for m in steps]
 
 
 def _scores(

@@ -12,7 +12,9 @@ from bayes_badger.inner_loop._influence import influences
 from bayes_badger.inner_loop._plan import Plan, prior_society
 from bayes_badger.inner_loop._policy import Untaught, no_counsel
 from bayes_badger.inner_loop._taught import load
-from bayes_badger.inner_loop.experts import UNIVERSAL
+from bayes_badger.inner_loop.experts import UNIVERSAL, Experts, Settings
+from bayes_badger.measures.definitions.influence import _labelled
+from bayes_badger.measures.labelled import doubts_of
 
 K, SIZE = 8, 2
 
@@ -55,6 +57,13 @@ def test_who_is_copied_is_found(found):
     assert (matrix[0, receivers] > 1e-4).all()
     assert not matrix[1:].any()
     assert not matrix[:, ~receivers].any()
+
+
+def test_a_copied_expert_is_a_doubt_and_one_that_is_heard_is_not(found):
+    for policy, copied in ((Copier(), True), (load(UNIVERSAL), False)):
+        of_two = jax.tree.map(lambda x: np.stack([x, x]), found(policy))
+        told = _labelled(of_two, Experts(Settings(), policy))
+        assert ("experts copy one of them" in " ".join(doubts_of(told))) == copied
 
 
 def test_a_taught_policy_listens_and_what_does_without_it_does_not(found):

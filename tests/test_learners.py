@@ -10,7 +10,13 @@ from bayes_badger.belief import Draws
 from bayes_badger.errors import BadgerError
 from bayes_badger.measures.definitions.alone import dreamt, gain
 from bayes_badger.measures.definitions.endurance import endured
-from bayes_badger.measures.definitions.transfer import drift_of, transferred
+from bayes_badger.measures.definitions.transfer import (
+    _forward,
+    _mean,
+    _short,
+    drift_of,
+    transferred,
+)
 from bayes_badger.measures.lifetimes import divergence
 
 LENGTHS = np.array([10, 32, 100, 316, 1000])
@@ -210,6 +216,16 @@ def test_transfer_of_exact_inference_and_of_a_learner_that_forgets_a():
     exact = 0.5 * np.log(3 / (2 + v)).mean()
     assert abs(ahead[0].mean() - exact) < 4 * ahead[0].std() / np.sqrt(300)
     assert ahead[0].mean() - ahead[1].mean() > 0
+
+
+def test_what_is_not_carried_over_is_told():
+    exact, faulty = (np.hstack(np.moveaxis(hierarchy(6, 4, f), 1, 0)) for f in (False, True))
+    # Lifetime after lifetime: tasks of one stage are side by side.
+    order = np.argsort(np.tile(np.arange(6), 300), kind="stable")
+    ahead = [_forward(x[:, order], 300 * np.arange(7)) for x in (exact, faulty)]
+    told = _short(_mean(ahead[0] - ahead[1]), _mean(ahead[0]))
+    assert "does not carry over" in told[0]
+    assert _short(_mean(ahead[0] - ahead[0]), _mean(ahead[0])) == []
 
 
 def test_drift_is_the_divergence_of_two_gaussians():

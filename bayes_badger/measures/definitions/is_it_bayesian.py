@@ -49,6 +49,8 @@ REFERENCE = (
 LEVEL = 0.9
 # Numbers whose ranks are looked at; the rest say much the same.
 MOST = 40
+# Lifetimes that are shuffled, for each whose expectations are followed.
+SHUFFLED = 4
 LOG_LIKELIHOOD = "log likelihood"
 
 
@@ -230,6 +232,7 @@ def examined(
     learner: Learner,
     *,
     cases: int = 0,
+    shuffled: int = 0,
     simulations: int = 200,
     steps: int = 10,
     samples: int = 16,
@@ -240,7 +243,10 @@ def examined(
     seed: int = 0,
     report: Report = silent,
 ) -> Examined:
-    """All tests of a learner; the arguments are those of `is_it_bayesian`."""
+    """All tests of a learner; the arguments are those of `is_it_bayesian`.
+
+    `shuffled` are the data sets whose order is tested; 0 for as many as there are cases.
+    """
     tests: dict[str, Check] = {}
     # Outcomes that can be listed are few: there is time for more data sets.
     cases = cases or (100 if learner.outcomes is not None else 30)
@@ -254,12 +260,13 @@ def examined(
     tests["martingale"] = Check(
         chance, f"it expects to change its mind: martingale defect {size.value:.3f}"
     )
-    shuffled = None
+    moved = None
     report("examining", 1, 4, "order")
     if exchangeable:
-        shuffled, chance = root_mean_square(*order(learner, cases, steps, seed + 100), material)
+        pair = order(learner, shuffled or cases, steps, seed + 100)
+        moved, chance = root_mean_square(*pair, material)
         tests["order"] = Check(
-            chance, f"it heeds the order of evidence: order deviation {shuffled.value:.3f}"
+            chance, f"it heeds the order of evidence: order deviation {moved.value:.3f}"
         )
     report("examining", 2, 4, "calibration")
     prior = calibration(learner, simulations, steps, seed + 200)
@@ -279,7 +286,7 @@ def examined(
                 )
     report("examining", 4, 4)
     failed = holm({name: test.chance for name, test in tests.items()}, false_alarm)
-    return Examined((size, least), shuffled, prior, after, tests, failed)
+    return Examined((size, least), moved, prior, after, tests, failed)
 
 
 def is_it_bayesian(
@@ -341,6 +348,8 @@ def is_it_bayesian(
     found = examined(
         learner,
         cases=cases,
+        # Lifetimes are few, and to shuffle one takes less than to let it expect: more of them.
+        shuffled=SHUFFLED * cases if learner.shared else 0,
         simulations=simulations,
         steps=max(steps, learner.size) if learner.shared else steps,
         samples=samples,

@@ -76,14 +76,20 @@ def transferred(scores: np.ndarray, seen: np.ndarray) -> Transferred:
     task = np.arange(x.shape[1])
     # The first stage that has learned from each task; beyond the last where none has.
     taught = np.searchsorted(n, task, side="right")
-    later = task >= n[1]
     ahead = np.minimum(taught, len(n)) - 1
-    forward = (x[ahead, task] - x[0])[later]
     inside = task < n[-2] if len(n) > 2 else np.zeros(len(task), bool)
     backward = (x[-1] - x[np.minimum(taught, len(n) - 1), task])[inside]
     known = taught < len(n)
     own = (x[np.minimum(taught, len(n) - 1), task] - x[ahead, task])[known]
-    return Transferred(*(_mean(values) for values in (forward, backward, own)))
+    return Transferred(*(_mean(values) for values in (_forward(x, n), backward, own)))
+
+
+def _forward(scores: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Of each task that others came before, nats per row."""
+    task = np.arange(scores.shape[1])
+    ahead = np.minimum(np.searchsorted(seen, task, side="right"), len(seen)) - 1
+    found: np.ndarray = (scores[ahead, task] - scores[0])[task >= seen[1]]
+    return found
 
 
 def _mean(values: np.ndarray) -> Estimate:
@@ -296,6 +302,8 @@ def _labelled(
     if "backward" not in quantities:
         notes.append("tasks of one row hold nothing out once they are learned from: no backward")
     doubts += _forgets("it forgets", found.backward)
+    if exact is not None and truth is not None:
+        doubts += _short(_mean(_forward(exact, seen) - _forward(scores, seen)), truth.forward)
     if onward is not None:
         each = transferred(onward, np.arange(len(onward)))
         for name in ("forward", "backward"):
@@ -320,6 +328,17 @@ def _forgets(what: str, backward: Estimate) -> list[str]:
     if float(backward.value) > -1e-4:
         return []
     return [f"{what}: {-float(backward.value):.3g} nats a row of what tasks had told it"]
+
+
+def _short(less: Estimate, exact: Estimate) -> list[str]:
+    """Of what exact inference carries from task to task, paired, a tenth at least is lost."""
+    value, error = float(less.value), float(less.error)
+    if not np.isfinite(error) or value <= SURE * error or value <= 0.1 * float(exact.value):
+        return []
+    return [
+        f"it does not carry over what tasks before had told: of {float(exact.value):.3g} nats a "
+        f"row that exact inference does, {value:.3g} are lost"
+    ]
 
 
 def plot(found: xr.Dataset, axes: Axes) -> None:

@@ -12,6 +12,7 @@ import bayes_badger as bb
 from bayes_badger.errors import BadgerError
 from bayes_badger.evidence import from_arrays
 from bayes_badger.inner_loop import registry
+from bayes_badger.measures.definitions.code_length import _labelled
 from bayes_badger.measures.definitions.prior_or_evidence import shapley
 from bayes_badger.measures.labelled import notes_of
 from bayes_badger.measures.ledger import ledger
@@ -119,6 +120,22 @@ def test_one_expert_is_found_in_the_inner_loop():
     assert abs(many.terms["inner"].value) < 4 * many.terms["inner"].error
     for found in (one, many):
         assert near(found.apart, 0.0, 0.0)
+
+
+def test_over_outer_steps_only_what_a_loop_lacks_changes(plain, sound, learned):
+    world, queries = plain
+    wide = bb.lift(levels, settings={"spread": 3.0})
+    key = jax.random.key(1)
+    loop = recipe("exact")
+    found = [ledger(wide, world, queries, loop, key, 400, 400, 1, before=sound), sound]
+    assert found[0].terms["noise"] == sound.terms["noise"]
+    assert near(found[0].apart, 0.0, 0.0)
+    told = _labelled(found, [], np.array([1, 4]))
+    assert told["terms"].dims == ("outer_steps", "term")
+    assert told["terms"].sel(term="outer-loop shortfall").values[0] > 0.5
+    assert bb.measures.plot(told).get_xlabel() == "outer steps"
+    with pytest.raises(BadgerError, match="its tasks are data"):
+        bb.measures.code_length(learned, outer_steps=4)
 
 
 def test_what_is_shared_is_a_term_of_its_own():

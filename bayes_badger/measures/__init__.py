@@ -9,6 +9,9 @@ from typing import Any
 
 from bayes_badger.measures import registry
 
+# Of programs, or of samples, and not of a run.
+MORE = ("information_between_families", "information_between_samples")
+
 
 def __getattr__(name: str) -> Any:
     # They are entered when they are first asked for: jax takes seconds to import.
@@ -18,6 +21,10 @@ def __getattr__(name: str) -> Any:
         from bayes_badger.measures.samples.choice import information_between_samples
 
         return information_between_samples
+    if name == "information_between_families":
+        from bayes_badger.measures.families import information_between_families
+
+        return information_between_families
     if name == "plot":
         from bayes_badger.measures.picture import plot
 
@@ -26,4 +33,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *registry.NAMES, "information_between_samples", "plot"])
+    return sorted([*globals(), *registry.NAMES, *MORE, "plot"])

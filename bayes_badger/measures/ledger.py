@@ -13,6 +13,7 @@ of its own, and so is the code length: that they add up is a finding.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import NamedTuple
 
 import equinox as eqx
@@ -210,6 +211,7 @@ def ledger(
     tasks: int = 4,
     same: bool = False,
     report: Report = silent,
+    before: Ledger | None = None,
 ) -> Ledger:
     """The ledger of a learner in a world that is known.
 
@@ -224,26 +226,18 @@ def ledger(
         tasks: Of each lifetime.
         same: Whether world and program are one, so that the outer shortfall is 0 by construction.
         report: Is told how far it has come.
+        before: One of the same world, whose noise, task and algorithm are taken over.
 
     Raises:
         BadgerError: Where log densities are not finite.
     """
     keys = jax.random.split(key, 12)
-    m, terms = tasks, {}
+    m = tasks
 
     def some(i: int, many: int = lifetimes) -> Lifetimes:
         return simulated(world, queries, many, tasks, keys[i])
 
-    noise = some(0)
-    terms["noise"] = _estimate(-noise.at.sum(1) / m)
-    own = some(1)
-    terms["task"] = _estimate((own.at - given_own(world, own, keys[6])).sum(1) / m)
-    terms["algorithm"] = Estimate(0.0, 0.0)
-    if world.lifetime_size:
-        shared = some(2)
-        total, half = log_evidence(world, shared, keys[7], own=True)
-        gained = given_own(world, shared, keys[8]).sum(1) - total
-        terms["algorithm"] = _estimate(gained / m, half.mean() / m)
+    terms = _of_world(world, some, keys[6:9], m) if before is None else dict(before.terms)
     terms["outer"] = Estimate(0.0, 0.0)
     if not same:
         other = some(3)
@@ -263,6 +257,24 @@ def ledger(
         terms["inner"] = terms["inner"]._replace(doubt=doubt)
     coding, _ = code(program, some(5, coded), loop, keys[11], report)
     return Ledger(_estimate(-coding / m), terms)
+
+
+def _of_world(
+    world: Program, some: Callable[[int], Lifetimes], keys: Array, tasks: int
+) -> dict[str, Estimate]:
+    """What no learner is to blame for: noise, and what there is to learn."""
+    noise, own = some(0), some(1)
+    found = {
+        "noise": _estimate(-noise.at.sum(1) / tasks),
+        "task": _estimate((own.at - given_own(world, own, keys[0])).sum(1) / tasks),
+        "algorithm": Estimate(0.0, 0.0),
+    }
+    if world.lifetime_size:
+        shared = some(2)
+        total, half = log_evidence(world, shared, keys[1], own=True)
+        gained = given_own(world, shared, keys[2]).sum(1) - total
+        found["algorithm"] = _estimate(gained / tasks, half.mean() / tasks)
+    return found
 
 
 def _estimate(samples: np.ndarray, width: float = 0.0) -> Estimate:

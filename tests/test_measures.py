@@ -1,13 +1,15 @@
 """What all measures have in common: one contract, one way to be asked for, stored and seen."""
 
+import io
 import json
 
 import numpy as np
 import pytest
 import xarray as xr
+from rich.console import Console
 
 import bayes_badger as bb
-from bayes_badger.cli import main
+from bayes_badger.cli import main, measured
 from bayes_badger.errors import BadgerError
 from bayes_badger.measures import picture, registry
 from bayes_badger.measures.labelled import EXACT, SE, Quantity, labelled, quantities_of
@@ -47,6 +49,14 @@ OF_SEVERAL_ROWS = ("is_it_bayesian", "memorisation")
 OF_LEARNED = ("bottleneck", "prior_or_evidence")
 
 
+def told(found):
+    """What a terminal of 100 columns shows."""
+    console = Console(width=100, record=True, file=io.StringIO())
+    for line in measured.shown(found):
+        console.print(line)
+    return console.export_text()
+
+
 def test_every_measure_has_a_row_here():
     assert set(QUICK) == set(registry.NAMES)
 
@@ -68,6 +78,7 @@ def test_the_contract(name, request, tmp_path):
         assert found[quantity].attrs["long_name"]
     axes = bb.measures.plot(found)
     assert axes.get_xlabel()
+    assert "…" not in told(found)
     files = store(found, tmp_path)
     again = xr.load_dataset(files[0])
     xr.testing.assert_allclose(again, found.astype(again.dtypes))
@@ -81,6 +92,27 @@ def test_errors_and_truths_stand_beside_what_they_are_of():
     assert quantities_of(found) == ["x"]
     assert found["x" + SE].values.tolist() == [0.1, 0.1]
     assert found["x" + EXACT].attrs["units"] == "bits"
+
+
+def test_tables_show_quantities_side_by_side_and_leave_out_what_is_too_much():
+    long, wide = np.arange(1.0, 101.0), np.arange(6.0).reshape(2, 3)
+    long[:5] = np.nan
+    quantities = {
+        "one": Quantity("one", 1.5, 0.1),
+        "long": Quantity("long", long, 0.25, dims=("rows_seen",), units="rows"),
+        "wide": Quantity("wide", wide, 0.01, dims=("kind", "latent")),
+        "cube": Quantity("cube", np.zeros((4, 4, 4)), dims=("a", "b", "c")),
+    }
+    coords = {"rows_seen": np.arange(1, 101), "kind": ["x", "y"], "latent": ["u", "v", "w"]}
+    lines = told(labelled("posterior_shift", "none", quantities, coords)).splitlines()
+    at = {words[0]: words[1:] for words in map(str.split, lines) if words}
+    assert at["one"] == ["1.5000", "0.1000", "nats"]
+    assert at["6"] == ["6.00", "±", "0.25"]
+    assert "1" not in at  # not known
+    assert at["..."][-4:] == ["more", "in", "the", "file"]
+    assert at["latent"] == ["x", "y"]
+    assert at["w"] == ["2.000", "±", "0.010", "5.000", "±", "0.010"]
+    assert at["cube:"] == ["4", "a", "x", "4", "b", "x", "4", "c,", "in", "the", "file"]
 
 
 def test_settings_are_checked(monkeypatch):

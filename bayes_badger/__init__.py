@@ -11,6 +11,7 @@
 | `predict` | a run's posterior and predictive for tasks it has not seen |
 | `update` | goes on with new tasks from what a run learned, without the old data |
 | `leave_one_task_out` | how a task would be predicted from all others |
+| `breed` | breeds the policy of experts for one program |
 | `compare` | ranks runs on the same evidence by expected log predictive density |
 | `measures` | in nats: what tasks share, how far evidence moved a belief |
 | `write_report` | a run as one HTML page |
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from bayes_badger.evidence import Evidence, read
     from bayes_badger.fitting import fit
     from bayes_badger.left_out_tasks import leave_one_task_out
+    from bayes_badger.policies import breed
     from bayes_badger.prediction import predict
     from bayes_badger.program import Program, lift, read_signature
     from bayes_badger.recipe import load_recipe
@@ -46,6 +48,7 @@ __all__ = [
     "Evidence",
     "Program",
     "Run",
+    "breed",
     "compare",
     "fit",
     "leave_one_task_out",
@@ -68,6 +71,7 @@ _ROOMS = {
     "Evidence": ("evidence", "Evidence"),
     "Program": ("program", "Program"),
     "Run": ("runs", "Run"),
+    "breed": ("policies", "breed"),
     "compare": ("comparison", "compare"),
     "fit": ("fitting", "fit"),
     "leave_one_task_out": ("left_out_tasks", "leave_one_task_out"),

@@ -91,14 +91,14 @@ def fit(
     log = Log(report)
     if trust not in HOW:
         raise BadgerError(f"trust = '{trust}': choose one of {listed(HOW)}")
-    loaded = _loaded(program)
+    loaded = program_at(program)
     own, for_recipe, for_outer = _split_settings(settings or {})
     outer = learning.settings_of(outer_steps, for_outer)
     recipe = load_recipe(inference, for_recipe)
     loop = recipe.make()
     log("lifting the program", 0, 1)
     keys = jax.random.split(jax.random.key(seed), 4)
-    lifted, evidence, world, truth = _prepare(
+    lifted, evidence, world, truth = prepared(
         loaded, own, data, task, columns, missing, (tasks, steps), keys[0]
     )
     check_outcome(lifted, evidence, keys[1])
@@ -178,7 +178,14 @@ def example_of(evidence: Evidence, seed: int = 0) -> Data:
     )
 
 
-def _loaded(program: str | Path | Callable[..., Any]) -> shelves.LoadedProgram | Callable[..., Any]:
+def program_at(
+    program: str | Path | Callable[..., Any],
+) -> shelves.LoadedProgram | Callable[..., Any]:
+    """A program by its name or path; a function as it is.
+
+    Raises:
+        BadgerError: Where there is none.
+    """
     if callable(program):
         return program
     return shelves.load_program(program)
@@ -193,7 +200,7 @@ def _split_settings(settings: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
     return tuple(found.values())
 
 
-def _prepare(
+def prepared(
     loaded: shelves.LoadedProgram | Callable[..., Any],
     settings: Mapping[str, Any],
     data: Any,
@@ -207,6 +214,9 @@ def _prepare(
 
     Returns:
         The program, the evidence, and where that was simulated, from what and with which latents.
+
+    Raises:
+        BadgerError: For bad data, or a program that breaks the contract.
     """
     if isinstance(loaded, shelves.LoadedProgram):
         model, name = loaded.model, loaded.name

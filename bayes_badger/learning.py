@@ -95,7 +95,7 @@ def learned(
     asked = json.loads(json.dumps({**asked, **how}, default=str))
     folder = resume
     if folder is not None:
-        _check(folder, asked)
+        check_same(folder, asked)
     elif out is not None:
         now = datetime.datetime.now(datetime.UTC)
         folder = out.expanduser().absolute() / f"{program.name}-{now:%Y%m%d-%H%M%S}.learning"
@@ -118,8 +118,12 @@ def forget(folder: Path | None) -> None:
         folder.rmdir()
 
 
-def _check(folder: Path, asked: Mapping[str, Any]) -> None:
-    """That the folder's fit was this one."""
+def check_same(folder: Path, asked: Mapping[str, Any]) -> None:
+    """That what a folder's checkpoints are of is what is asked now.
+
+    Raises:
+        BadgerError: Where it is not, or there are none.
+    """
     path = folder / ASKED
     try:
         before = json.loads(path.read_text())

@@ -5,6 +5,9 @@ import jax
 import numpy as np
 import pytest
 
+import bayes_badger as bb
+from bayes_badger.errors import BadgerError
+from bayes_badger.inner_loop import experts
 from bayes_badger.inner_loop._taught import Taught
 from bayes_badger.outer_loop import breeding
 from bayes_badger.outer_loop.breeding import Settings, breed, losses_and_slopes, simulated
@@ -79,3 +82,48 @@ def test_slopes_point_downhill(source):
     step = 0.3 * slope / np.sqrt((slope**2).sum())
     down, up = at(work.first - step), at(work.first + step)
     assert np.log(down + 1e-3).mean() < np.log(up + 1e-3).mean()
+
+
+OWN = {f"breeding.{n}": x for n, x in SETTINGS.model_dump().items() if n != "steps"}
+
+
+@pytest.mark.slow
+def test_a_policy_of_ones_own_is_bred_on_ones_own_tasks(source, tmp_path):
+    """Interrupted, gone on with by the same call, and taken by experts."""
+    evidence = simulated(source, jax.random.key(6), 8, SETTINGS.rows)
+    table = {
+        "task": evidence.task_index,
+        "x": evidence.columns["x"],
+        "y": evidence.outcome,
+    }
+
+    def stop(stage, done, total, note=""):
+        if stage == "learning" and done == 1 and total > done:
+            raise KeyboardInterrupt
+
+    path = tmp_path / "own.safetensors"
+    given = {"to": path, "steps": 2, "settings": OWN | {"policy.message": 0}}
+    half = bb.breed(source.program.model, table, report=stop, **given)
+    assert (half.steps, half.finished) == (1, False)
+    with pytest.raises(BadgerError, match=r"own\.breeding is of another fit: seed"):
+        bb.breed(source.program.model, table, seed=1, **given)
+    whole = bb.breed(source.program.model, table, **given)
+    assert (whole.steps, whole.finished) == (2, True)
+    assert [x.name for x in tmp_path.iterdir()] == [path.name]
+    loop = experts.make(experts.Settings(policy=str(path)))
+    assert loop.policy.message == 0
+    assert any((w != 0).any() for w in jax.tree.leaves(loop.policy.last))
+
+
+@pytest.mark.parametrize(
+    ("program", "settings", "message"),
+    [
+        ("wave", {"policy.massage": 0}, r"there is no setting policy\.massage.*message"),
+        ("wave", {"breeding.rate": -1}, r"breeding\.rate = -1: input should be greater than 0"),
+        ("eight_schools", {}, "experts use a policy where tasks share no latents"),
+    ],
+)
+def test_where_a_policy_has_nothing_to_do_it_is_told(program, settings, message, tmp_path):
+    with pytest.raises(BadgerError, match=message):
+        bb.breed(program, to=tmp_path / "p.safetensors", settings=settings)
+    assert not list(tmp_path.iterdir())

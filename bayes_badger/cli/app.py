@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from bayes_badger.cli.breed import breed
 from bayes_badger.cli.compare import compare
 from bayes_badger.cli.fit import fit
 from bayes_badger.cli.interrupt import INTERRUPTED
@@ -63,6 +64,7 @@ for command in (
     fit,
     predict,
     update,
+    breed,
     compare,
     show,
     report,

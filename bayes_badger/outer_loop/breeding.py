@@ -59,10 +59,19 @@ class Settings(BaseModel):
 
 
 class Source(NamedTuple):
-    """Where tasks come from: a lifted program, and `inputs(key, tasks, rows)` for its columns."""
+    """Where tasks come from.
+
+    Attributes:
+        program: Whose posteriors experts are to come near.
+        inputs: `inputs(key, tasks, rows)` gives its columns, where tasks are simulated.
+        truth: What outcomes are simulated from, where that is not the program.
+        evidence: Tasks that are there already, in place of simulated ones.
+    """
 
     program: Program
     inputs: Callable[..., Any]
+    truth: Program | None = None
+    evidence: Evidence | None = None
 
 
 class State(NamedTuple):
@@ -136,7 +145,7 @@ class _Work:
         first, self.unflatten = ravel_pytree(weights)
         self.first = np.asarray(first, float)
         self.every = descent.EVERY
-        self.plans = [plan_of_example(program, key) for program, _ in sources]
+        self.plans = [plan_of_example(program, key) for program, *_ in sources]
 
     def policy_at(self, point: Any) -> Policy:
         """The policy with other weights."""
@@ -181,7 +190,7 @@ class _Work:
         steps = np.maximum(state.steps, 1)
         line: dict[str, Any] = {"stage": "breeding", "step": done}
         line["divergence"] = float(np.mean((state.divergence / steps)[state.steps > 0]))
-        for (program, _), x in zip(self.sources, state.divergence / steps, strict=True):
+        for (program, *_), x in zip(self.sources, state.divergence / steps, strict=True):
             line[program.name] = float(x)
         line |= {"slope": float(state.slope / max(state.steps.sum(), 1))}
         line |= {"steepest": float(state.steepest), **descent.told(state.place)}
@@ -202,13 +211,18 @@ class _Work:
 
 
 def simulated(source: Source, key: Key[Any, ""], tasks: int, rows: int) -> Evidence:
-    """Tasks from a program itself, each with 1 to `rows` rows."""
+    """Tasks of 1 to `rows` rows; or, where there are tasks already, some of these."""
     keys, program = jax.random.split(key, 3), source.program
+    if source.evidence is not None:
+        there = np.flatnonzero(source.evidence.lengths)
+        chance = np.random.default_rng(np.asarray(jax.random.key_data(keys[0])).ravel())
+        return source.evidence.select(chance.choice(there, tasks, replace=tasks > len(there)))
+    truth = source.truth or program
     data = from_inputs(program.signature, source.inputs, keys[0], tasks, rows)
     evidence = from_arrays(
         program.signature,
         {name: np.asarray(x) for name, x in data.columns.items()},
-        np.asarray(program.simulate(keys[1], data).outcome),
+        np.asarray(truth.simulate(keys[1], data).outcome),
         {name: np.asarray(x) for name, x in data.task_columns.items()},
     )
     counts = np.asarray(jax.random.randint(keys[2], (tasks, 1), 1, rows + 1))

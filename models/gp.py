@@ -5,8 +5,6 @@ of Nguyen and Grover (2022), "Transformer Neural Processes". The kernel is expan
 [-3.2, 3.2], after Solin and Särkkä (2020), "Hilbert space methods for reduced-rank Gaussian process
 regression": given length and scale the curve is linear in its weights, and they are integrated in
 closed form. The kernel is right to .0004 scale² for x in [-2, 2], and to .002 at lengths below .12.
-`gp:shared` has one length and one scale for all tasks: `experts` infer these, and each task's
-weights in closed form given them.
 """
 
 import jax
@@ -23,26 +21,12 @@ def model(x, y=None, *, noise=0.02):
         length = numpyro.sample("length", dist.Uniform(0.1, 0.6))[..., None]
         scale = numpyro.sample("scale", dist.Uniform(0.1, 1.0))
         weights = numpyro.sample("weights", dist.Normal(0, 1).expand([SINES]).to_event(1))
+        frequency = jnp.pi * jnp.arange(1, SINES + 1) / (2 * REACH)
+        sines = jnp.sin(frequency * (x[..., None] + REACH)) / jnp.sqrt(REACH)
+        density = jnp.sqrt(2 * jnp.pi) * length * jnp.exp(-((length * frequency) ** 2) / 2)
+        curve = scale * (sines * jnp.sqrt(density) * weights).sum(-1)
         with numpyro.plate("step", x.shape[1], dim=-1):
-            numpyro.sample("y", dist.Normal(curve(x, length, scale, weights), noise), obs=y)
-
-
-def shared(x, y=None, *, noise=0.02):
-    """The same, where all tasks share length and scale."""
-    length = numpyro.sample("length", dist.Uniform(0.1, 0.6))
-    scale = numpyro.sample("scale", dist.Uniform(0.1, 1.0))
-    with numpyro.plate("task", x.shape[0], dim=-2):
-        weights = numpyro.sample("weights", dist.Normal(0, 1).expand([SINES]).to_event(1))
-        with numpyro.plate("step", x.shape[1], dim=-1):
-            numpyro.sample("y", dist.Normal(curve(x, length, scale, weights), noise), obs=y)
-
-
-def curve(x, length, scale, weights):
-    """Of each task at `x` `[task, step]`, from weights `[task, 1, sine]`."""
-    frequency = jnp.pi * jnp.arange(1, SINES + 1) / (2 * REACH)
-    sines = jnp.sin(frequency * (x[..., None] + REACH)) / jnp.sqrt(REACH)
-    density = jnp.sqrt(2 * jnp.pi) * length * jnp.exp(-((length * frequency) ** 2) / 2)
-    return scale * (sines * jnp.sqrt(density) * weights).sum(-1)
+            numpyro.sample("y", dist.Normal(curve, noise), obs=y)
 
 
 def inputs(key, tasks, steps):

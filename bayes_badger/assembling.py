@@ -26,7 +26,7 @@ from bayes_badger.labels import Labels
 from bayes_badger.program import Program
 from bayes_badger.program.parameters import as_table
 from bayes_badger.runs import Run
-from bayes_badger.trust import Verdicts, doubts
+from bayes_badger.trust import GivenVerdicts, Verdicts, doubts
 from bayes_badger.unlike import unlike
 
 PACKAGES = ("bayes-badger", "jax", "numpyro", "arviz", "equinox", "xarray", "numpy")
@@ -61,7 +61,7 @@ def assembled(
     log: Log,
     *,
     truth: dict[str, np.ndarray] | None = None,
-    verdicts: Verdicts | None = None,
+    verdicts: Verdicts | GivenVerdicts | None = None,
     curve: Sequence[Mapping[str, Any]] = (),
 ) -> Run:
     """A run, not yet stored.

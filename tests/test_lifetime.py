@@ -194,8 +194,8 @@ def test_tasks_that_their_experts_miss_are_told(chosen):
     )
     told = _lifetime.doubts(shared, evidence)
     assert told == (
-        "2 of 6 tasks were missed by their experts ('1', '3'): raise inference.given, or use "
-        "recipe nuts",
+        "2 of 6 tasks were missed by their experts ('1', '3'): fit with trust = refine, raise "
+        "inference.given, or use recipe nuts",
     )
 
 

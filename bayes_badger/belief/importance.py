@@ -15,8 +15,12 @@ def smoothed(log_weights: np.ndarray) -> tuple[np.ndarray, float, float]:
     logs = np.asarray(np.maximum(log_weights - top, -700.0), float)
     k = 0.0
     if np.ptp(logs) > 1e-6:
-        # It takes minus the log weights.
-        found, k = array_stats.psislw(-logs)
+        try:
+            # It takes minus the log weights.
+            found, k = array_stats.psislw(-logs)
+        except ValueError:
+            # All but one weigh nothing: there is no tail to smooth.
+            found, k = logs, np.inf
         logs = np.asarray(found) if np.isfinite(found).all() else logs
     weights = np.exp(logs - logs.max())
     weights /= weights.sum()

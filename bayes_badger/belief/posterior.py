@@ -25,6 +25,8 @@ class Posterior(eqx.Module):
         log_evidence_by_task: `[task]`, where tasks share nothing; else None.
         messages: log p(D_i | a) of each task, at each draw of what tasks share, in nats: `[chain,
             draw, task]`; None where nothing is shared, or the inner loop does not tell.
+        effective: Of each task, `[task]`, how many points its evidence given what tasks share
+            rests on, in the mean; infinite for closed forms, None where it rests on none.
         means: Posterior means in the user's own space by quadrature, without Monte Carlo error, of
             what has one in closed form; None where the inner loop has none.
         independent: Whether the draws are independent, so that there is nothing to converge.
@@ -40,6 +42,7 @@ class Posterior(eqx.Module):
     log_evidence_error: float | None = None
     log_evidence_by_task: np.ndarray | None = None
     messages: np.ndarray | None = None
+    effective: np.ndarray | None = None
     means: Mapping[str, np.ndarray] | None = None
     independent: bool = False
     approximate: bool = False

@@ -111,6 +111,7 @@ class Asked(NamedTuple):
         experts: Of each task.
         states: Assignments of the task's discrete latents, by name `[s, *shape]`; empty for none.
         draws: Of each task, at each lifetime.
+        search: Whether experts look around, and scouts go out, before they climb.
     """
 
     plan: Plan
@@ -118,6 +119,7 @@ class Asked(NamedTuple):
     experts: int
     states: Mapping[str, np.ndarray]
     draws: int = 1
+    search: bool = False
 
 
 def tasks_at(
@@ -145,7 +147,7 @@ def tasks_at(
     prior = prior_society(asked.plan, 1 if straight else asked.experts, program.task_size)
     points = jnp.asarray(lifetimes, jnp.float32)
     states = {name: jnp.asarray(x) for name, x in asked.states.items()}
-    how = asked.effort, straight, asked.draws
+    how = asked.effort, straight, asked.draws, asked.search
 
     def work(tasks: np.ndarray, data: Data, mask: np.ndarray) -> OfTasks:
         data, seen = at_one_length(data, mask)
@@ -157,6 +159,43 @@ def tasks_at(
 
     found = over_chunks(evidence, work, report, "tasks")
     return OfTasks(*(np.swapaxes(x, 0, 1) for x in found))
+
+
+def tasks_by_effort(
+    program: Program,
+    evidence: Evidence,
+    lifetimes: Float[np.ndarray, "lifetime a"],
+    discrete: Mapping[str, Array],
+    asked: tuple[Asked, Asked],
+    hard: np.ndarray,
+    keys: tuple[Key[Array, " task"], Key[Array, ""]],
+    report: Report = silent,
+) -> OfTasks:
+    """All tasks at some lifetimes, as `tasks_at`, of which those that are hard are asked otherwise.
+
+    Args:
+        program: The lifted program.
+        evidence: Of the tasks.
+        lifetimes: Coordinates that all tasks share.
+        discrete: Values of discrete latents that all tasks share, by name.
+        asked: What of tasks, and what of hard ones.
+        hard: Which are hard, `[task]`.
+        keys: One for each task, for its points; one for the draws.
+        report: Is told how far it has come.
+    """
+    found, order = [], []
+    for i, how in enumerate(asked):
+        some = np.flatnonzero(hard == bool(i))
+        if not len(some):
+            continue
+        # Draws of tasks of both kinds must not be alike.
+        draws = jax.random.split(jax.random.fold_in(keys[1], i) if i else keys[1], len(lifetimes))
+        of_tasks = evidence if len(some) == len(hard) else evidence.select(some)
+        both = keys[0][some], draws
+        found.append(tasks_at(program, of_tasks, lifetimes, discrete, how, both, report))
+        order.append(some)
+    back = np.argsort(np.concatenate(order))
+    return OfTasks(*(np.concatenate(x, 1)[:, back] for x in zip(*found, strict=True)))
 
 
 @eqx.filter_jit
@@ -171,6 +210,7 @@ def _of_chunk(
     effort: Effort,
     straight: bool,
     draws: int,
+    search: bool,
 ) -> OfTasks:
     batch = max(1, AT_ONCE // (tasks[0].steps * len(prior.log_weights)))
 
@@ -189,7 +229,7 @@ def _of_chunk(
                     return without_latents(given, data, seen, draws)
                 if straight:
                     return straight_one(given, data, seen, draw[0], draws)
-                return weighed_one(given, prior, data, seen, key, draw[0], effort, draws)
+                return weighed_one(given, prior, data, seen, key, draw[0], effort, draws, search)
 
             if not states:
                 return under({})
@@ -239,12 +279,13 @@ def weighed_one(
     draw: Array,
     effort: Effort,
     draws: int,
+    search: bool = False,
 ) -> OfTasks:
     """Of one task, by importance weights of its experts' points."""
     keys = jax.random.split(key, 5)
     policy = Untaught()
     near = climbed_into(
-        given, policy, prior, data, seen, seen, keys[:3], effort, False, False
+        given, policy, prior, data, seen, seen, keys[:3], effort, search, False
     ).society
     best = near.mean[jnp.argmax(near.log_weights)]
     log_joint, relative = log_joint_of(given, data, seen, best)

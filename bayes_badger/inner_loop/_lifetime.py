@@ -27,7 +27,7 @@ from bayes_badger.evidence import Evidence
 from bayes_badger.evidence.compiled import data_of
 from bayes_badger.inner_loop import _in_double as double
 from bayes_badger.inner_loop._carried import Carried
-from bayes_badger.inner_loop._given import Asked, OfTasks, plan_given, tasks_at
+from bayes_badger.inner_loop._given import Asked, OfTasks, plan_given, tasks_by_effort
 from bayes_badger.inner_loop._offline import Effort
 from bayes_badger.inner_loop._plan import Plan, prior_society, rows_to_look_at
 from bayes_badger.inner_loop._refit import Offer
@@ -97,6 +97,8 @@ class Sizes(NamedTuple):
         of_task: Experts of a task, given what is shared.
         alone: Experts of a task, where all that is shared is discrete.
         effort: Sweeps, refits and points of the experts of a task.
+        of_hard: Experts of a task that is known to be hard.
+        effort_of_hard: And how hard they try; they look around before they climb.
     """
 
     experts: int = 32
@@ -104,6 +106,8 @@ class Sizes(NamedTuple):
     of_task: int = 8
     alone: int = 64
     effort: Effort = Effort(8, 0, 16)
+    of_hard: int = 32
+    effort_of_hard: Effort = Effort(32, 3, 32)
 
 
 # Fewer weighed points, or fewer of a task's, do not carry what is said.
@@ -137,14 +141,20 @@ def doubts(found: Shared, evidence: Evidence) -> tuple[str, ...]:
             f"the experts missed what tasks share: of {found.points} weighed points only "
             f"{found.ess:.0f} count (Pareto k {k:.2f}); raise inference.shared, or use recipe nuts"
         )
-    few = np.flatnonzero(found.effective < ENOUGH_OF_TASK)
-    if len(few):
-        names = listed([f"'{evidence.tasks[i]}'" for i in few], 3)
-        doubts.append(
-            f"{len(few)} of {evidence.n_tasks} tasks were missed by their experts ({names}): raise "
-            "inference.given, or use recipe nuts"
-        )
-    return tuple(doubts)
+    missed = told_missed(found.effective, evidence)
+    return (*doubts, missed) if missed else tuple(doubts)
+
+
+def told_missed(effective: np.ndarray, evidence: Evidence) -> str:
+    """Which tasks' points were too few, in one sentence; empty where none were."""
+    few = np.flatnonzero(effective < ENOUGH_OF_TASK)
+    if not len(few):
+        return ""
+    names = listed([f"'{evidence.tasks[i]}'" for i in few], 3)
+    return (
+        f"{len(few)} of {evidence.n_tasks} tasks were missed by their experts ({names}): fit with "
+        "trust = refine, raise inference.given, or use recipe nuts"
+    )
 
 
 class _Near(NamedTuple):
@@ -184,6 +194,7 @@ def infer_shared(
     sizes: Sizes,
     report: Report,
     begun: tuple[Carried, ...] = (),
+    hard: np.ndarray | None = None,
 ) -> Shared:
     """Draws from the posterior of a whole lifetime.
 
@@ -196,6 +207,7 @@ def infer_shared(
         report: Is told how far it has come.
         begun: What is believed of what tasks share before this evidence, in place of the prior;
             log evidence is then given what that belief rests on.
+        hard: Which tasks are known to be hard, `[task]`.
 
     Raises:
         BadgerError: Where the evidence is impossible at all lifetimes that were tried.
@@ -203,7 +215,8 @@ def infer_shared(
     states, own = _assignments(program, LIFETIME), _assignments(program, TASK)
     order = _canonical(evidence)
     back = np.argsort(order)
-    work = _Work(program, evidence.select(order), own, key, sizes, draws, report)
+    hard = np.zeros(evidence.n_tasks, bool) if hard is None else hard
+    work = _Work(program, evidence.select(order), own, key, sizes, draws, report, hard[order])
     if begun:
         states = {name: np.stack([x.discrete[name] for x in begun]) for name in states}
     near = [
@@ -277,9 +290,10 @@ class _Work:
         sizes: Sizes,
         draws: int,
         report: Report,
+        hard: np.ndarray,
     ) -> None:
         self.program, self.evidence, self.sizes, self.report = program, evidence, sizes, report
-        self.own, self.draws = own, draws
+        self.own, self.draws, self.hard = own, draws, hard
         self.keys = jax.random.split(key, 4)
         self.task_keys = jax.random.split(self.keys[0], evidence.n_tasks)
         self.counts = _portions(evidence.n_tasks)
@@ -375,13 +389,16 @@ class _Work:
     ) -> tuple[np.ndarray, OfTasks]:
         """Log p(a, D) at some points, and what each task said."""
         lifetimes = np.asarray(points, float)
-        of_tasks = tasks_at(
+        sizes, tasks = self.sizes, evidence.n_tasks
+        harder = asked._replace(experts=sizes.of_hard, effort=sizes.effort_of_hard, search=True)
+        of_tasks = tasks_by_effort(
             self.program,
             evidence,
             lifetimes,
             near.discrete,
-            asked,
-            (self.task_keys, jax.random.split(key, len(lifetimes))),
+            (asked, harder),
+            self.hard[:tasks],
+            (self.task_keys[:tasks], key),
             report,
         )
         if near.before is None:

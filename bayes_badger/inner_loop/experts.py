@@ -265,6 +265,25 @@ class Experts(eqx.Module):
         """
         return self._of_lifetime(program, evidence, key, report, carried_from(belief))
 
+    def infer_hard(
+        self,
+        program: Program,
+        evidence: Evidence,
+        key: PRNGKeyArray,
+        hard: np.ndarray,
+        report: Report = silent,
+    ) -> Posterior:
+        """The belief about a lifetime some of whose tasks are hard: they have more experts.
+
+        Args:
+            program: Whose tasks share latents.
+            evidence: Of all tasks.
+            key: For points and draws.
+            hard: Which tasks, `[task]`.
+            report: Is told how far the work has come.
+        """
+        return self._of_lifetime(program, evidence, key, report, hard=hard)
+
     def _of_lifetime(
         self,
         program: Program,
@@ -272,6 +291,7 @@ class Experts(eqx.Module):
         key: PRNGKeyArray,
         report: Report,
         begun: tuple[Carried, ...] = (),
+        hard: np.ndarray | None = None,
     ) -> Posterior:
         """The belief about what tasks share and about each of them, as draws."""
         settings = self.settings
@@ -283,7 +303,8 @@ class Experts(eqx.Module):
             alone=settings.experts,
             effort=effort,
         )
-        found = infer_shared(program, evidence, key, shape[0] * shape[1], sizes, report, begun)
+        count = shape[0] * shape[1]
+        found = infer_shared(program, evidence, key, count, sizes, report, begun, hard)
         columns = task_columns_of(evidence)
         values = constrained(program, found.lifetimes, found.tasks, columns, found.discrete)
         return Posterior(
@@ -297,6 +318,7 @@ class Experts(eqx.Module):
             log_evidence_error=found.log_evidence_error,
             log_evidence_by_task=found.by_task,
             messages=None if found.messages is None else in_chains(found.messages, shape),
+            effective=found.effective,
             independent=True,
             approximate=True,
             notes=(told(found, sizes),),

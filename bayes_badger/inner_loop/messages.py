@@ -29,6 +29,7 @@ from bayes_badger.inner_loop._given import (
     without_latents,
 )
 from bayes_badger.inner_loop._lifetime import Sizes
+from bayes_badger.inner_loop._offline import Effort
 from bayes_badger.inner_loop._plan import Plan, prior_society, rows_to_look_at
 from bayes_badger.inner_loop._split import assignments
 from bayes_badger.inner_loop.protocol import Report, silent
@@ -70,11 +71,43 @@ def messages(
     Raises:
         BadgerError: Where a task's discrete latents are too many to sum over.
     """
+    sizes = Sizes()
+    effort = sizes.effort if points is None else sizes.effort._replace(points=points)
+    found = at_draws(program, evidence, values, key, effort, sizes.of_task, report=report)
+    return Messages(np.asarray(found.log_evidence, float), np.asarray(found.effective, float))
+
+
+def at_draws(
+    program: Program,
+    evidence: Evidence,
+    values: Mapping[str, Any],
+    key: PRNGKeyArray,
+    effort: Effort,
+    experts: int,
+    search: bool = False,
+    report: Report = silent,
+) -> OfTasks:
+    """Each task at each draw of what tasks share: its log evidence there, and a draw of its own.
+
+    Args:
+        program: The lifted program.
+        evidence: Of the tasks.
+        values: As of `messages`.
+        key: Of the points, where there is no closed form.
+        effort: How hard to try.
+        experts: Of each task.
+        search: Whether experts look around, and scouts go out, before they climb.
+        report: Is told how far it has come.
+
+    Returns:
+        Arrays `[draw, task, ...]`.
+
+    Raises:
+        BadgerError: Where a task's discrete latents are too many to sum over.
+    """
     own = assignments(program, TASK)
     if isinstance(own, str):
         raise BadgerError(f"{program.name}: log evidence of tasks {own}")
-    sizes = Sizes()
-    effort = sizes.effort if points is None else sizes.effort._replace(points=points)
     columns = task_columns_of(evidence.select(np.arange(1)))
     lifetimes = lifetime_coordinates(program, columns, values)
     keys = jax.random.split(key, 2)
@@ -83,17 +116,16 @@ def messages(
     shared = {x.name: np.asarray(values[x.name]) for x in program.discrete if x.scope == LIFETIME}
     which, kinds = _kinds(shared, len(lifetimes))
     rows = _rows(evidence)
-    total = np.empty((len(lifetimes), evidence.n_tasks))
-    effective = np.empty_like(total)
+    found = []
     for i, kind in enumerate(kinds):
         discrete = {name: jnp.asarray(x) for name, x in kind.items()}
-        asked = Asked(_plan(program, rows, discrete, own), effort, sizes.of_task, own)
+        plan = _plan(program, rows, discrete, own)
+        asked = Asked(plan, effort, experts, own, search=search)
         at = np.flatnonzero(which == i)
-        found = tasks_at(
-            program, evidence, lifetimes[at], discrete, asked, (task_keys, draw_keys[at]), report
-        )
-        total[at], effective[at] = found.log_evidence, found.effective
-    return Messages(total, effective)
+        keys_of = task_keys, draw_keys[at]
+        found.append(tasks_at(program, evidence, lifetimes[at], discrete, asked, keys_of, report))
+    back = np.argsort(which, kind="stable").argsort()
+    return OfTasks(*(np.concatenate(x)[back] for x in zip(*found, strict=True)))
 
 
 def messages_of_each(

@@ -1,7 +1,17 @@
 """Can a belief be trusted, and what to do where it cannot."""
 
 from bayes_badger.trust.chains import ESS_PER_CHAIN, R_HAT, beyond, doubts
+from bayes_badger.trust.given import GivenVerdicts
 from bayes_badger.trust.judge import judged
 from bayes_badger.trust.verdicts import HOW, Verdicts
 
-__all__ = ["ESS_PER_CHAIN", "HOW", "R_HAT", "Verdicts", "beyond", "doubts", "judged"]
+__all__ = [
+    "ESS_PER_CHAIN",
+    "HOW",
+    "R_HAT",
+    "GivenVerdicts",
+    "Verdicts",
+    "beyond",
+    "doubts",
+    "judged",
+]

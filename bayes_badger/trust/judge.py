@@ -2,7 +2,7 @@
 
 Tasks are independent given what they share. Where they share nothing, as here, the posterior of
 each is judged and corrected by itself, so that neither their number nor one bad task spoils the
-others: a joint weight of all would leave no draw that counts.
+others: a joint weight of all would leave no draw that counts. Where they do: `given`.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from bayes_badger.inner_loop._society import Society
 from bayes_badger.inner_loop.experts import Experts, Settings
 from bayes_badger.inner_loop.protocol import Report, silent
 from bayes_badger.program import Data, Program
+from bayes_badger.trust.given import GivenVerdicts, judged_given
 from bayes_badger.trust.verdicts import OFF, REFINE, Verdicts, told
 from bayes_badger.trust.weights import Weighed, weighed
 
@@ -44,13 +45,14 @@ def judged(
     key: PRNGKeyArray,
     how: str = "weigh",
     report: Report = silent,
-) -> tuple[Posterior, Verdicts | None]:
+) -> tuple[Posterior, Verdicts | GivenVerdicts | None]:
     """The posterior with draws re-weighted by the true density, and a verdict for each task.
 
     Args:
         program: The lifted program.
         evidence: What was inferred from.
-        posterior: With a mixture that approximates; any other is returned as it is.
+        posterior: With a mixture that approximates, or draws of a lifetime that do; any other is
+            returned as it is.
         key: For the draws.
         how: "off": nothing is looked at. "weigh": draws are re-weighted, tasks flagged. "refine":
             flagged tasks get more experts and refits, those still flagged a sampler.
@@ -61,8 +63,13 @@ def judged(
         drawn again, log evidence with its standard error, and a warning where tasks stay flagged;
         and the verdicts, None where nothing was judged.
     """
-    if how == OFF or not posterior.approximate or posterior.mixture is None:
+    if how == OFF or not posterior.approximate:
         return posterior, None
+    if posterior.mixture is not None and program.discrete:
+        # Populations of experts have judged each other.
+        return posterior, None
+    if posterior.mixture is None:
+        return judged_given(program, evidence, posterior, key, how, report)
     keys = jax.random.split(key, 3)
     belief = as_society(posterior.mixture)
     other = Experts(Settings()).societies(program, evidence, keys[0], report, turn=1).society

@@ -30,7 +30,7 @@ from bayes_badger.inner_loop._portions import at_one_length
 from bayes_badger.inner_loop._refit import offered, refitted, weighed
 from bayes_badger.inner_loop._society import Society
 from bayes_badger.inner_loop.protocol import Report, silent
-from bayes_badger.program import Data, Program
+from bayes_badger.program import Data, OneTask, Program
 
 # Lifetimes of a task that are computed at once, times rows and experts.
 AT_ONCE = 2**17
@@ -252,7 +252,7 @@ def without_latents(given: Given, data: Data, seen: Array, draws: int) -> OfTask
     return OfTasks(total, jnp.zeros((draws, 0)), jnp.zeros(draws, int), jnp.array(jnp.inf))
 
 
-def straight_one(given: Given, data: Data, seen: Array, key: Array, draws: int) -> OfTasks:
+def straight_one(given: OneTask, data: Data, seen: Array, key: Array, draws: int) -> OfTasks:
     """Of one task, in closed form: at its mode, for in single precision far from it is rough."""
     eye = jnp.eye(given.size)
 

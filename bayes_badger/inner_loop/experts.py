@@ -31,6 +31,7 @@ from bayes_badger.inner_loop._alone import (
     unfit_given,
     why_not_alone,
 )
+from bayes_badger.inner_loop._assigned import infer_assigned, too_many, unfit_assigned
 from bayes_badger.inner_loop._carried import Carried, carried_from, carried_mixture
 from bayes_badger.inner_loop._chunks import over_chunks
 from bayes_badger.inner_loop._integrated import DrawSettings, constrained
@@ -116,7 +117,8 @@ class Experts(eqx.Module):
         """Why it does not apply; None where it does."""
         filters = not self.settings.sweeps or self.settings.stream
         if as_lifetime(program, evidence):
-            reason = unfit(program, evidence) or unfit_given(program)
+            unable = unfit_assigned if too_many(program) else unfit_given
+            reason = unfit(program, evidence) or unable(program)
             if reason is None and filters:
                 some = program.select(LIFETIME) or program.discrete
                 what = "what tasks share" if program.select(LIFETIME) else "discrete latents"
@@ -137,6 +139,10 @@ class Experts(eqx.Module):
         reason = self.why_not(program, evidence)
         if reason is not None:
             raise BadgerError(f"experts {reason}")
+        if too_many(program):
+            shape = self.settings.chains, self.settings.draws
+            experts = self.settings.experts
+            return infer_assigned(program, evidence, key, shape, experts, report)
         if as_lifetime(program, evidence):
             return self._of_lifetime(program, evidence, key, report)
         keys = jax.random.split(key)

@@ -429,6 +429,14 @@ class Program(eqx.Module):
         total = sum((jnp.sum(site.log_prob) for site in factors), jnp.zeros(()))
         return self.rows_of(walked, data)[0], total
 
+    def log_prior_of_discrete(
+        self, u: Float[Array, " size"], data: Data, discrete: Mapping[str, Array]
+    ) -> Float[Array, ""]:
+        """Log prior of values of one task's discrete latents, by name `[*shape]`, in nats."""
+        walked = self._at(*self._split(u), data, self._of_one(discrete))
+        each = [jnp.sum(walked.sites[latent.name].log_prob) for latent in self.discrete]
+        return sum(each, jnp.zeros(()))
+
     def outcome_parameters(
         self,
         u: Float[Array, " size"],

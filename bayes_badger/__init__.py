@@ -10,6 +10,7 @@
 | `fit` | infers the latents of a program from evidence; returns a `Run` |
 | `predict` | a run's posterior and predictive for tasks it has not seen |
 | `update` | goes on with new tasks from what a run learned, without the old data |
+| `learn_prior` | learns a program's parameters from many lifetimes |
 | `leave_one_task_out` | how a task would be predicted from all others |
 | `breed` | breeds the policy of experts for one program |
 | `compare` | ranks runs on the same evidence by expected log predictive density |
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from bayes_badger.evidence import Evidence, read
     from bayes_badger.fitting import fit
     from bayes_badger.left_out_tasks import leave_one_task_out
+    from bayes_badger.many_lifetimes import learn_prior
     from bayes_badger.policies import breed
     from bayes_badger.prediction import predict
     from bayes_badger.program import Program, lift, read_signature
@@ -51,6 +53,7 @@ __all__ = [
     "breed",
     "compare",
     "fit",
+    "learn_prior",
     "leave_one_task_out",
     "lift",
     "list_runs",
@@ -74,6 +77,7 @@ _ROOMS = {
     "breed": ("policies", "breed"),
     "compare": ("comparison", "compare"),
     "fit": ("fitting", "fit"),
+    "learn_prior": ("many_lifetimes", "learn_prior"),
     "leave_one_task_out": ("left_out_tasks", "leave_one_task_out"),
     "list_runs": ("runs", "list_runs"),
     "lift": ("program", "lift"),

@@ -28,6 +28,7 @@ from bayes_badger.program import (
     lift,
     read_signature,
 )
+from bayes_badger.program.parameters import from_table
 from bayes_badger.recipe import load_recipe
 from bayes_badger.runs import Run
 from bayes_badger.trust import HOW, judged
@@ -50,6 +51,7 @@ def fit(
     steps: int | None = None,
     trust: str = "weigh",
     outer_steps: int | None = None,
+    parameters: Mapping[str, Any] | None = None,
     out: str | Path | None = None,
     resume: str | Path | None = None,
     report: Report = silent,
@@ -76,6 +78,8 @@ def fit(
             and flag tasks, "refine" flagged tasks too, or "off".
         outer_steps: At most so many steps of the outer loop; by default 300, and with 0 parameters
             stay where they start.
+        parameters: Values of the program's parameters by name, as of `run.parameters` or
+            `learn_prior`: where they start, and where they stay if outer_steps is not given.
         out: Folder in which the run is stored; not stored if None. While the outer loop learns its
             checkpoints stand there too, in a folder NAME.learning.
         resume: Such a folder, to go on from; all else must be as it was asked then.
@@ -92,7 +96,9 @@ def fit(
     if trust not in HOW:
         raise BadgerError(f"trust = '{trust}': choose one of {listed(HOW)}")
     loaded = program_at(program)
-    own, for_recipe, for_outer = _split_settings(settings or {})
+    own, for_recipe, for_outer = split_settings(settings or {})
+    if parameters is not None and outer_steps is None:
+        outer_steps = 0
     outer = learning.settings_of(outer_steps, for_outer)
     recipe = load_recipe(inference, for_recipe)
     loop = recipe.make()
@@ -101,6 +107,8 @@ def fit(
     lifted, evidence, world, truth = prepared(
         loaded, own, data, task, columns, missing, (tasks, steps), keys[0]
     )
+    if parameters is not None:
+        lifted = from_table(lifted, {name: np.asarray(x) for name, x in parameters.items()})
     check_outcome(lifted, evidence, keys[1])
     evidence = typed_outcome(lifted, evidence)
     log("lifting the program", 1, 1)
@@ -191,7 +199,7 @@ def program_at(
     return shelves.load_program(program)
 
 
-def _split_settings(settings: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
+def split_settings(settings: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
     """Those of the program, of the recipe and of the outer loop, without their prefixes."""
     found: dict[str, dict[str, Any]] = {"": {}, RECIPE_PREFIX: {}, learning.PREFIX: {}}
     for key, value in settings.items():

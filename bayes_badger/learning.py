@@ -17,7 +17,16 @@ from bayes_badger.errors import BadgerError, did_you_mean, listed
 from bayes_badger.evidence import Evidence
 from bayes_badger.inner_loop.gradient import Gradient
 from bayes_badger.inner_loop.protocol import InnerLoop, Report
-from bayes_badger.outer_loop import Learned, Settings, checkpoint, learn, why_not
+from bayes_badger.outer_loop import (
+    Learned,
+    Settings,
+    checkpoint,
+    learn,
+    learn_lifetimes,
+    shared,
+    why_no_lifetimes,
+    why_not,
+)
 from bayes_badger.program import Program
 from bayes_badger.program.parameters import as_table
 
@@ -84,7 +93,8 @@ def learned(
         BadgerError: Where nothing can be learned, or the folder is of another fit.
     """
     steps = inner if isinstance(inner, Gradient) else None
-    reason = why_not(program, evidence, steps)
+    whole = steps is None and shared(program)
+    reason = why_no_lifetimes(program, [evidence]) if whole else why_not(program, evidence, steps)
     if reason is not None:
         raise BadgerError(
             f"{program.name} {reason}; --outer-steps 0 keeps its parameters where they start"
@@ -92,20 +102,34 @@ def learned(
     how = {"outer": settings.model_dump()}
     if steps is not None:
         how["gradient"] = steps.settings.model_dump()
-    asked = json.loads(json.dumps({**asked, **how}, default=str))
-    folder = resume
+    asked, folder = {**asked, **how}, resume
     if folder is not None:
-        check_same(folder, asked)
+        check_same(folder, _plain(asked))
     elif out is not None:
         now = datetime.datetime.now(datetime.UTC)
         folder = out.expanduser().absolute() / f"{program.name}-{now:%Y%m%d-%H%M%S}.learning"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / ASKED).write_text(json.dumps(asked, indent=1))
-        except OSError as error:
-            raise BadgerError(f"no checkpoint in {folder}: {error.strerror or error}") from error
-    found = learn(program, evidence, key, settings, report, folder, inner=steps, truth=truth)
+        _begin(folder, _plain(asked))
+    if whole:
+        found = learn_lifetimes(program, [evidence], key, settings, report, folder)
+    else:
+        found = learn(program, evidence, key, settings, report, folder, inner=steps, truth=truth)
     return Outcome(_told(found), folder)
+
+
+def opened(folder: Path | None, asked: Mapping[str, Any]) -> Path | None:
+    """A folder of checkpoints: one to go on from where it is there, else one to begin with.
+
+    Raises:
+        BadgerError: Where it is of something else, or cannot be written.
+    """
+    if folder is None:
+        return None
+    folder, plain = folder.expanduser().absolute(), _plain(asked)
+    if (folder / ASKED).exists():
+        check_same(folder, plain)
+    else:
+        _begin(folder, plain)
+    return folder
 
 
 def forget(folder: Path | None) -> None:
@@ -116,6 +140,19 @@ def forget(folder: Path | None) -> None:
     (folder / ASKED).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         folder.rmdir()
+
+
+def _plain(asked: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(json.dumps(asked, default=str))
+    return found
+
+
+def _begin(folder: Path, asked: Mapping[str, Any]) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ASKED).write_text(json.dumps(asked, indent=1))
+    except OSError as error:
+        raise BadgerError(f"no checkpoint in {folder}: {error.strerror or error}") from error
 
 
 def check_same(folder: Path, asked: Mapping[str, Any]) -> None:

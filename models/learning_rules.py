@@ -132,11 +132,16 @@ RULES = {
 }
 
 
-def model(x, answer=None, state=None):
-    """Answers of a learner of one rule; `x` has two inputs."""
+def model(x, answer=None, state=None, *, learned=False):
+    """Answers of a learner of one rule; `x` has two inputs.
+
+    With `--set learned=1` how usual each rule is is a parameter, for an outer loop over lifetimes.
+    """
     tasks, steps = x.shape[:2]
-    every = jnp.full(len(RULES), 1 / len(RULES))
-    rule = numpyro.sample("rule", dist.Categorical(every), infer={"labels": list(RULES)})
+    usual = jnp.full(len(RULES), 1 / len(RULES))
+    if learned:
+        usual = numpyro.param("usual", usual, constraint=dist.constraints.simplex)
+    rule = numpyro.sample("rule", dist.Categorical(usual), infer={"labels": list(RULES)})
     rate = numpyro.sample("rate", dist.LogNormal(-1.5, 0.7))
     decay = numpyro.sample("decay", dist.Uniform(0, 1))
     noise = numpyro.sample("noise", dist.LogNormal(-1.5, 0.5))

@@ -32,7 +32,7 @@ ROOMS = [
     ["outcomes", "learning", "unlike"],
     ["assembling"],
     ["fitting"],
-    ["reopening"],
+    ["many_lifetimes", "reopening"],
     ["updating", "prediction", "comparison", "left_out_tasks"],
     ["measures"],
     ["report"],

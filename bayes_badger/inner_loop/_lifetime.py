@@ -186,6 +186,105 @@ class _Assigned(NamedTuple):
     effective: np.ndarray
 
 
+class Weighed(NamedTuple):
+    """Points of the posterior of a lifetime, not yet drawn again.
+
+    Attributes:
+        states: Values of discrete latents that tasks share, of each assignment that counts, by name
+            `[s, *shape]`.
+        own: Of the discrete latents of tasks, all assignments, by name.
+        lifetimes: What tasks share, `[s, n, a]`.
+        tasks: What each task said there, and draws of its own, `[s, n, task, ...]`.
+        log_weights: Log of the program's density over that of the proposal, `[s, n]`.
+        log_evidence: Of all outcomes, in nats.
+        log_evidence_error: Its standard error by the spread of the weights.
+        ess: Effective number of the points.
+        effective: Of each assignment and task, the points of the task that count, `[s, task]`.
+        after: The experts of each assignment, to be carried on.
+    """
+
+    states: dict[str, np.ndarray]
+    own: dict[str, np.ndarray]
+    lifetimes: np.ndarray
+    tasks: OfTasks
+    log_weights: np.ndarray
+    log_evidence: float
+    log_evidence_error: float
+    ess: float
+    effective: np.ndarray
+    after: tuple[Society, ...]
+
+    @property
+    def share(self) -> np.ndarray:
+        """Posterior probability of each point, `[s, n]`."""
+        weights = np.exp(self.log_weights - self.log_weights.max())
+        return np.asarray(weights / weights.sum())
+
+
+def weighed_lifetimes(
+    program: Program,
+    evidence: Evidence,
+    key: PRNGKeyArray,
+    draws: int,
+    sizes: Sizes,
+    report: Report,
+    begun: tuple[Carried, ...] = (),
+    hard: np.ndarray | None = None,
+) -> Weighed:
+    """Weighed points of the posterior of a whole lifetime; arguments as of `infer_shared`.
+
+    Where tasks share nothing with a coordinate there is one point for each assignment, and it has
+    all draws of the tasks.
+
+    Raises:
+        BadgerError: Where the evidence is impossible at all lifetimes that were tried.
+    """
+    states, own = _assignments(program, LIFETIME), _assignments(program, TASK)
+    order = _canonical(evidence)
+    back = np.argsort(order)
+    hard = np.zeros(evidence.n_tasks, bool) if hard is None else hard
+    work = _Work(program, evidence.select(order), own, key, sizes, draws, report, hard[order])
+    if begun:
+        states = {name: np.stack([x.discrete[name] for x in begun]) for name in states}
+    near = [
+        work.near(
+            {name: jnp.asarray(x[i]) for name, x in states.items()}, begun[i] if begun else None
+        )
+        for i in range(count_of(states))
+    ]
+    highest = max(x.log_evidence for x in near)
+    if not np.isfinite(highest):
+        raise BadgerError(
+            f"{program.name}: the evidence is impossible, or its log density not a number, at all "
+            "values that experts tried of what tasks share: check the data, or the prior"
+        )
+    kept = [i for i, x in enumerate(near) if x.log_evidence > highest + NEGLIGIBLE]
+    each = [work.posterior(near[i]) for i in kept]
+    log_weights = np.stack([x.log_weights for x in each])
+    tasks = OfTasks(*(np.stack(x)[:, :, back] for x in zip(*(y.tasks for y in each), strict=True)))
+    effective = np.stack([x.effective for x in each])[:, back]
+    count = log_weights.shape[1]
+    total = float(np.logaddexp.reduce(log_weights.ravel()))
+    share = np.exp(log_weights - total)
+    ess = float(1.0 / (share**2).sum()) if count > 1 else float(draws)
+    if count > 1:
+        variance = max(1.0 / ess - 1.0 / share.size, 0.0)
+    else:
+        variance = float((1.0 / _mean(share, effective)).sum())
+    return Weighed(
+        {name: x[kept] for name, x in states.items()},
+        own,
+        np.stack([x.lifetimes for x in each]),
+        tasks,
+        log_weights,
+        total - float(np.log(count)),
+        float(np.sqrt(variance)),
+        ess,
+        effective,
+        tuple(near[i].after for i in kept),
+    )
+
+
 def infer_shared(
     program: Program,
     evidence: Evidence,
@@ -212,70 +311,43 @@ def infer_shared(
     Raises:
         BadgerError: Where the evidence is impossible at all lifetimes that were tried.
     """
-    states, own = _assignments(program, LIFETIME), _assignments(program, TASK)
-    order = _canonical(evidence)
-    back = np.argsort(order)
-    hard = np.zeros(evidence.n_tasks, bool) if hard is None else hard
-    work = _Work(program, evidence.select(order), own, key, sizes, draws, report, hard[order])
-    if begun:
-        states = {name: np.stack([x.discrete[name] for x in begun]) for name in states}
-    near = [
-        work.near(
-            {name: jnp.asarray(x[i]) for name, x in states.items()}, begun[i] if begun else None
-        )
-        for i in range(count_of(states))
-    ]
-    highest = max(x.log_evidence for x in near)
-    if not np.isfinite(highest):
-        raise BadgerError(
-            f"{program.name}: the evidence is impossible, or its log density not a number, at all "
-            "values that experts tried of what tasks share: check the data, or the prior"
-        )
-    kept = [i for i, x in enumerate(near) if x.log_evidence > highest + NEGLIGIBLE]
-    states = {name: x[kept] for name, x in states.items()}
-    each = [work.posterior(near[i]) for i in kept]
-    log_weights = np.stack([x.log_weights for x in each])
-    count = log_weights.shape[1]
-    log_evidence = float(np.logaddexp.reduce(log_weights.ravel())) - float(np.log(count))
-    weights = np.exp(log_weights - log_weights.max())
-    weights /= weights.sum()
+    found = weighed_lifetimes(program, evidence, key, draws, sizes, report, begun, hard)
+    weights, count = found.share, found.log_weights.shape[1]
     chance = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
     chosen = resampled(weights.ravel(), draws, chance)
     which, at = np.unravel_index(chosen, weights.shape)
     # Where only one point is needed it has all draws of the tasks; else each point has one.
     draw = chance.permutation(draws) if count == 1 else np.zeros(draws, int)
-    lifetimes = np.stack([x.lifetimes for x in each])[which, at]
-    tasks = np.stack([x.tasks.latents for x in each])[which, at, :, draw][:, back]
-    assigned = np.stack([x.tasks.states for x in each])[which, at, :, draw][:, back]
-    told = np.stack([x.tasks.log_evidence for x in each])[which, at][:, back]
+    told = found.tasks.log_evidence[which, at]
     share = weights.sum(1)
     carried = tuple(
-        Carried({name: x[i] for name, x in states.items()}, float(np.log(share[i])), near[j].after)
-        for i, j in enumerate(kept)
+        Carried({name: x[i] for name, x in found.states.items()}, float(np.log(share[i])), after)
+        for i, after in enumerate(found.after)
         if share[i] > 0
     )
-    with np.errstate(invalid="ignore"):
-        of_tasks = np.where(share[:, None] > 0, share[:, None] * [x.effective for x in each], 0.0)
-    effective = of_tasks.sum(0)[back]
-    ess = float(1.0 / (weights**2).sum()) if count > 1 else float(draws)
-    variance = max(1.0 / ess - 1.0 / weights.size, 0.0) if count > 1 else (1.0 / effective).sum()
-    alone = count == 1 and not states
-    heaviest = log_weights[share.argmax()]
+    alone = count == 1 and not found.states
     return Shared(
-        lifetimes,
-        tasks,
-        {name: x[which] for name, x in states.items()}
-        | {name: x[assigned] for name, x in own.items()},
-        log_evidence,
-        float(np.sqrt(variance)),
-        ess,
+        found.lifetimes[which, at],
+        found.tasks.latents[which, at, :, draw],
+        {name: x[which] for name, x in found.states.items()}
+        | {name: x[found.tasks.states[which, at, :, draw]] for name, x in found.own.items()},
+        found.log_evidence,
+        found.log_evidence_error,
+        found.ess,
         int(weights.size),
-        effective,
-        heaviest,
+        _mean(weights, found.effective),
+        found.log_weights[share.argmax()],
         told[0].astype(float) if alone else None,
         None if alone else told,
         () if alone else carried,
     )
+
+
+def _mean(share: np.ndarray, effective: np.ndarray) -> np.ndarray:
+    """Effective points of each task, over assignments by their share."""
+    each = share.sum(1)[:, None]
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(each > 0, each * effective, 0.0).sum(0))
 
 
 class _Work:

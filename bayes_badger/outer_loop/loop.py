@@ -34,7 +34,7 @@ from bayes_badger.outer_loop.ceiling import ceiling
 from bayes_badger.outer_loop.drive import drive
 from bayes_badger.outer_loop.objective import log_evidence_and_slopes
 from bayes_badger.outer_loop.penalty import penalty
-from bayes_badger.program import Program
+from bayes_badger.program import LIFETIME, Program
 from bayes_badger.program.parameters import as_table, bound, free
 
 # It stops where held-out tasks have not become better for so many looks.
@@ -63,6 +63,7 @@ class Settings(BaseModel):
     points: int = Field(16, ge=4, multiple_of=2)
     held_out: float = Field(0.1, ge=0, lt=1, description="share of tasks, where needed")
     starts: int = Field(3, ge=1, description="of scoring, at most, from other places")
+    draws: int = Field(4000, ge=1, description="of all lifetimes, where tasks share latents")
     penalty: float = Field(0.0, ge=0, description="λ, of what parameters say beyond their start")
 
 
@@ -122,12 +123,20 @@ class Learned(NamedTuple):
     finished: bool
 
 
+def shared(program: Program) -> bool:
+    """Whether a task is not one Gaussian vector by itself, so that it is for `learn_lifetimes`."""
+    return bool(program.select(LIFETIME) or program.discrete)
+
+
 def why_not(program: Program, evidence: Evidence, inner: Gradient | None = None) -> str | None:
     """Why nothing can be learned; None where it can. Arguments as of `learn`."""
     if not program.parameters:
         return "has no parameters to learn: numpyro.param, or a module"
     if not evidence.n_rows:
         return "has nothing to learn from: the evidence has no rows"
+    if inner is None and shared(program):
+        names = listed(latent.name for latent in (*program.select(LIFETIME), *program.discrete))
+        return f"is learned a lifetime at a time, with all tasks that share {names}"
     loop = inner or experts.make(experts.Settings())
     reason = loop.why_not(program, evidence)
     name = "experts" if inner is None else "gradient steps"

@@ -93,3 +93,25 @@ def _forward(constraint: Any, x: Array) -> Array:
 
 def _inverse(constraint: Any, x: Array) -> Array:
     return biject_to(constraint).inv(x) if constraint is not None and _moves(x) else x
+
+
+def moving_supports(program: Program) -> tuple[str, ...]:
+    """Latents whose support moves with the parameters, as of `Uniform(0, longest)`."""
+
+    def bounds(parameters: Mapping[str, PyTree]) -> dict[str, list[Any]]:
+        walked = dataclasses.replace(program, parameters=dict(parameters)).walk_at(
+            {}, program.example
+        )
+        names = [latent.name for latent in program.latents]
+        return {name: jax.tree.leaves(walked.sites[name].fn.support) for name in names}
+
+    def alike(x: Any, y: Any) -> bool:
+        return bool(np.array_equal(np.asarray(x), np.asarray(y)))
+
+    here = bounds(program.parameters)
+    away = bounds(bound(program, jax.tree.map(_elsewhere, free(program))).parameters)
+    return tuple(name for name in here if not all(map(alike, here[name], away[name])))
+
+
+def _elsewhere(x: Array) -> Array:
+    return x + 0.1 if _moves(x) else x

@@ -190,6 +190,34 @@ class Program(eqx.Module):
         return self._terms(self._at(lifetime, task, data, discrete), data)
 
     @eqx.filter_jit
+    def terms_at(
+        self,
+        values: Mapping[str, Array],
+        lifetime: Float[Array, " lifetime"],
+        task: Float[Array, "task size"],
+        data: Data,
+    ) -> Terms:
+        """As `terms`, with some latents held where they are in the user's own space.
+
+        Their density is that of the value, and so moves with the program's parameters; the density
+        of a coordinate does not.
+
+        Args:
+            values: Those latents by name, `[task, *shape]` or `[*shape]`; all that are discrete.
+            lifetime: Coordinates of all latents that tasks share; of no matter where a value is.
+            task: Coordinates of each task, likewise.
+            data: Evidence of these tasks, with its outcome.
+        """
+        places = unpack(self.latents, lifetime, task)
+        walked = self._walk(
+            data,
+            values=self._as_sites(values),
+            coordinates={name: u for name, u in places.items() if name not in values},
+            kinds={latent.name: latent.kind for latent in self.latents},
+        )
+        return self._terms(walked, data)
+
+    @eqx.filter_jit
     def constrain(
         self,
         lifetime: Float[Array, " lifetime"],

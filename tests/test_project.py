@@ -32,7 +32,7 @@ ROOMS = [
     ["outcomes", "learning", "unlike"],
     ["assembling"],
     ["fitting"],
-    ["many_lifetimes", "reopening"],
+    ["many_lifetimes", "policies", "reopening"],
     ["updating", "prediction", "comparison", "left_out_tasks"],
     ["measures"],
     ["report"],

@@ -35,6 +35,9 @@ from bayes_badger.program import Data, Program
 TERMS = ("noise", "task", "algorithm", "outer", "inner")
 # Fewer draws of a belief than this do not carry the predictive of a block.
 FEW = 20.0
+# Points of each expert of a task, and sets of them, where tasks share nothing: tasks with the same
+# outcomes have the same error, which is no less in the mean of many tasks.
+POINTS, SETS = 64, 2
 # Draws of the prior over which what all tasks share is integrated out, and bounds that far apart.
 SHARED, APART = 1000, 0.1
 
@@ -113,9 +116,8 @@ def log_evidence(
     lifetimes, tasks = drawn.at.shape
     keys = jax.random.split(key, 3)
     if not program.lifetime_size:
-        none = prior_values(program, drawn.evidence, keys[0], 1)
-        said = messages(program, drawn.evidence, none, keys[1]).log_evidence[0]
-        return said.reshape(lifetimes, tasks).sum(1), np.zeros(lifetimes)
+        said, off = alone(program, drawn, keys[0])
+        return said.sum(1), np.full(lifetimes, off * tasks)
     values = prior_values(program, drawn.evidence.select(np.arange(1)), keys[0], SHARED)
     said = messages(program, drawn.evidence, values, keys[1]).log_evidence
     said = said.reshape(-1, lifetimes, tasks).sum(2)
@@ -128,12 +130,23 @@ def log_evidence(
     return 0.5 * (low + high), 0.5 * (high - low)
 
 
+def alone(program: Program, drawn: Lifetimes, key: PRNGKeyArray) -> tuple[np.ndarray, float]:
+    """Log p(D_i) in nats, `[lifetime, task]`, where nothing is shared; by how much all may be off.
+
+    The error of the mean over tasks that comes of the points, told by sets of them.
+    """
+    keys = jax.random.split(key)
+    none = prior_values(program, drawn.evidence, keys[0], SETS)
+    said = messages(program, drawn.evidence, none, keys[1], points=POINTS).log_evidence
+    off = float(said.mean(1).std(ddof=1) / np.sqrt(SETS))
+    return (logsumexp(said, axis=0) - np.log(SETS)).reshape(drawn.at.shape), off
+
+
 def given_own(program: Program, drawn: Lifetimes, key: PRNGKeyArray) -> np.ndarray:
     """Log p(D_i | a) of each task at its lifetime's own shared latents, `[lifetime, task]`."""
     lifetimes, tasks = drawn.at.shape
     if not program.lifetime_size:
-        none = prior_values(program, drawn.evidence, key, 1)
-        return messages(program, drawn.evidence, none, key).log_evidence.reshape(lifetimes, tasks)
+        return alone(program, drawn, key)[0]
     block = drawn.evidence.padded()
     columns = task_columns_of(drawn.evidence.select(np.arange(1)))
     points = jnp.repeat(_points(program, drawn.values, columns), tasks, axis=0)
@@ -264,9 +277,12 @@ def _of_world(
 ) -> dict[str, Estimate]:
     """What no learner is to blame for: noise, and what there is to learn."""
     noise, own = some(0), some(1)
+    of_tasks, off = (
+        (given_own(world, own, keys[0]), 0.0) if world.lifetime_size else alone(world, own, keys[0])
+    )
     found = {
         "noise": _estimate(-noise.at.sum(1) / tasks),
-        "task": _estimate((own.at - given_own(world, own, keys[0])).sum(1) / tasks),
+        "task": _estimate((own.at - of_tasks).sum(1) / tasks, off),
         "algorithm": Estimate(0.0, 0.0),
     }
     if world.lifetime_size:

@@ -161,11 +161,12 @@ def fit_many(
     by_set = (slice(None), None, None, None)
     sets, paths, cells = len(y), y.shape[1], y[0, 0].size
     scaled = ((y - low[by_set]) / scale[by_set]).reshape(sets, paths, cells)
-    shared = losses.covariance[..., :-1, :-1, :-1, :-1].reshape(sets, paths, cells, cells)
+    # Of repetitions about the same: pooled, so that all are weighed by one matrix.
+    shared = losses.covariance[..., :-1, :-1, :-1, :-1].mean(1).reshape(sets, cells, cells)
     # In the axes of that noise cells are independent of each other.
-    variance, axes = np.linalg.eigh(shared / scale[by_set] ** 2)
+    variance, axes = np.linalg.eigh(shared / scale[:, None, None] ** 2)
     noise = np.maximum(variance, 0.0), axes
-    turned = np.einsum("srij,sri->srj", axes, scaled)
+    turned = scaled @ axes
     wide = np.stack([np.zeros(len(y)), np.ones(len(y))], 1)
     prior = wide
     if floors is not None:
@@ -210,8 +211,7 @@ def _model(
     root = jnp.linalg.cholesky(share)
     factor = (path * by_cell[:, :, None] * root[:, None, :]).reshape(-1, len(outer))
     variance, axes = noise
-    to = jnp.swapaxes(axes, -1, -2)
-    seen = dist.LowRankMultivariateNormal(to @ mean, to @ factor, variance + cell**2 + 1e-8)
+    seen = dist.LowRankMultivariateNormal(axes.T @ mean, axes.T @ factor, variance + cell**2 + 1e-8)
     with numpyro.plate("repetition", len(y)):
         numpyro.sample("y", seen, obs=y)
 

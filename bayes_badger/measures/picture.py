@@ -31,7 +31,16 @@ def plot(found: xr.Dataset, axes: Axes | None = None) -> Axes:
     draw: Any = registry.module(str(found.attrs["measure"])).plot
     axes.spines[["top", "right"]].set_visible(False)
     draw(found, axes)
+    if axes.get_xscale() == "log":
+        _plain(axes)
     return axes
+
+
+def _plain(axes: Axes) -> None:
+    """Numbers of rows, tasks and steps as they are, and not as powers of ten."""
+    low, high = axes.get_xlim()
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("{x:g}" if high < 10 * low else "")
 
 
 def save(found: xr.Dataset, path: Path) -> None:

@@ -333,12 +333,14 @@ def _chosen(found: Designs, budget: float, best: tuple[float, float, float]) -> 
 def plot(found: xr.Dataset, axes: Axes) -> None:
     """The expected sd against observations per group."""
     size, sd = found["observations"].values, found["sd"].values
-    axes.fill_between(size, found["sd_low"].values, found["sd_high"].values, color=BLUE, alpha=0.2)
-    axes.plot(size, sd, color=BLUE)
+    band = found["sd_low"].values, found["sd_high"].values
+    axes.fill_between(size, *band, color=BLUE, alpha=0.2, label="90% of the posterior")
+    axes.plot(size, sd, color=BLUE, label="expected")
     low, high = float(found["best_low"]), float(found["best_high"])
     axes.axvspan(low, max(high, low * 1.02), color=ORANGE, alpha=0.2, lw=0)
-    axes.axvline(float(found["best"]), color=ORANGE)
-    axes.axhline(float(found["now"]), color=GREY, ls=":")
+    axes.axvline(float(found["best"]), color=ORANGE, label="best size, and 90%")
+    axes.axhline(float(found["now"]), color=GREY, ls=":", label="with the groups there are")
     axes.set_xscale("log")
+    axes.legend(fontsize=7, frameon=False)
     axes.set_xlabel("observations per group, at one budget")
     axes.set_ylabel(str(found["sd"].attrs["long_name"]))

@@ -302,7 +302,7 @@ def _labelled(
     if "backward" not in quantities:
         notes.append("tasks of one row hold nothing out once they are learned from: no backward")
     doubts += _forgets("it forgets", found.backward)
-    if exact is not None and truth is not None:
+    if exact is not None and truth is not None and len(drifts):
         doubts += _short(_mean(_forward(exact, seen) - _forward(scores, seen)), truth.forward)
     if onward is not None:
         each = transferred(onward, np.arange(len(onward)))

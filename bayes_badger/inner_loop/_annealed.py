@@ -5,9 +5,10 @@
 Populations of experts start from the prior of c, and the evidence is let in by raising β from 0 to
 1, each time as far as half of them count. Between they are drawn again by their weights and moved:
 each entry in turn is drawn given all others, and values of two entries with the same support are
-exchanged, which an entry at a time could not do where one answer excludes another. What is
-continuous is integrated given c, in closed form where it is linear-Gaussian, else by Laplace's
-approximation, which weights of points put right in the end.
+exchanged, which an entry at a time could not do where one answer excludes another. In the end they
+move on for a few rounds, and all that they were counts. What is continuous is integrated given c,
+in closed form where it is linear-Gaussian, else by Laplace's approximation, which weights of points
+put right in the end.
 
 Del Moral, Doucet & Jasra (2006), "Sequential Monte Carlo samplers"; Neal (2001), "Annealed
 importance sampling". The mean of the weights estimates the evidence without bias; populations that
@@ -39,25 +40,27 @@ POPULATIONS = 8
 TRIED = 128
 # β rises as far as this share of a population counts, found in so many halvings of log Δβ.
 ENOUGH, HALVINGS, LEAST = 0.5, 7, 1e-5
-MOST_RISES = 200
+MOST_STEPS = 200
 # Assignments that are looked at at once, times rows.
 AT_ONCE = 2**15
 # Moves of a climb; how hard experts try who integrate what is bent in the end.
 MOVES, LAST = 8, Effort(8, 0, 16)
-# Draws of what is continuous, of each expert.
-DRAWS = 16
+# With all evidence in, experts are moved so many times, and all that they were is kept.
+ROUNDS = 8
+# Draws of what is continuous, of each expert in each round.
+DRAWS = 4
 
 
 class Annealed(NamedTuple):
     """The experts of some tasks, `[task, ...]`.
 
     Attributes:
-        positions: Of each expert's assignment, `[population, expert, entry]`.
-        log_weights: Of each expert, unnormalised, `[population, expert]`: their mean exponential
-            is the population's estimate of the evidence.
-        mean: Of what is continuous, given the assignment, `[population, expert, z]`.
-        root: Of its covariance, `[..., z, z]`.
-        latents: Draws of it, `[..., draw, z]`.
+        positions: Of each expert's assignments, `[population, expert, round, entry]`.
+        log_weights: Of each, unnormalised, `[population, expert, round]`: their mean exponential is
+            the population's estimate of the evidence.
+        mean: Of what is continuous, given the last assignment, `[population, expert, z]`.
+        root: Of its covariance, `[population, expert, z, z]`.
+        latents: Draws of it, `[population, expert, round, draw, z]`.
         rises: How often β rose.
     """
 
@@ -108,7 +111,19 @@ class Tempered(eqx.Module):
 
 
 class _State(NamedTuple):
-    """Populations on their way: assignments `[r, k, entry]`, their log p(c) and log evidence."""
+    """Populations on their way.
+
+    Attributes:
+        power: Of the evidence.
+        positions: Assignments, `[population, expert, entry]`.
+        prior: Their log p(c), `[population, expert]`.
+        height: Log evidence given each, to the power, `[population, expert]`.
+        total: Log evidence, to the power, `[population]`.
+        key: For what is to come.
+        steps: How many were taken.
+        kept: Positions and heights of the rounds with all evidence, `[round, ...]`.
+        rounds: How many of these there are.
+    """
 
     power: Array
     positions: Array
@@ -116,7 +131,9 @@ class _State(NamedTuple):
     height: Array
     total: Array
     key: Array
-    rises: Array
+    steps: Array
+    kept: tuple[Array, Array]
+    rounds: Array
 
 
 @eqx.filter_jit
@@ -171,15 +188,19 @@ class _Task:
         """From the prior to the posterior."""
         keys = jax.random.split(key, 4)
         state = jax.lax.while_loop(
-            lambda s: (s.power < 1) & (s.rises < MOST_RISES), self._risen, self._start(keys[0])
+            lambda s: (s.rounds < ROUNDS) & (s.steps < MOST_STEPS),
+            self._risen,
+            self._start(keys[0]),
         )
         total = jnp.where(state.power < 1, jnp.nan, state.total)
-        right, mean, root, latents = self._rest(state, keys[1])
+        positions, height = (jnp.moveaxis(x, 0, 2) for x in state.kept)
+        right, mean, root, latents = self._rest(positions, height, keys[1])
         # The weights of points over Laplace's approximation, by which experts came here.
-        change = jnp.where(jnp.isfinite(right), right - state.height, -jnp.inf)
-        log_weights = total[:, None] + (0.0 if self.straight else change)
+        change = jnp.where(jnp.isfinite(right), right - height, -jnp.inf)
+        log_weights = total[:, None, None] + (0.0 if self.straight else change)
         log_weights = jnp.broadcast_to(log_weights, change.shape)
-        return Annealed(state.positions, log_weights, mean, root, latents, state.rises)
+        rises = state.steps - state.rounds + 1
+        return Annealed(positions, log_weights, mean, root, latents, rises)
 
     def _start(self, key: Array) -> _State:
         """Draws from the prior that its factors allow."""
@@ -197,9 +218,9 @@ class _Task:
         )(chosen, allowed)
         positions = jnp.take_along_axis(drawn, which[..., None], 1)
         prior = self._over(lambda c: self._prior(c), positions)
-        none = jnp.zeros(())
-        height = jnp.zeros((POPULATIONS, self.experts))
-        return _State(none, positions, prior, height, share, keys[2], jnp.zeros((), int))
+        height, none = jnp.zeros((POPULATIONS, self.experts)), jnp.zeros((), int)
+        kept = jnp.stack([positions] * ROUNDS), jnp.stack([height] * ROUNDS)
+        return _State(jnp.zeros(()), positions, prior, height, share, keys[2], none, kept, none)
 
     def _drawn(self, key: Array) -> tuple[Array, Array]:
         keys = jax.random.split(key)
@@ -268,7 +289,7 @@ class _Task:
         _, low, _, height, gain = jax.lax.while_loop(
             lambda carry: (carry[0] < HALVINGS + 2) & (carry[1] < carry[2]),
             halve,
-            (jnp.zeros((), int), jnp.zeros(()), left, state.height, state.height),
+            (jnp.zeros((), int), jnp.zeros(()), left, state.height, jnp.zeros_like(state.height)),
         )
         power = jnp.minimum(state.power + low, 1.0)
         total = state.total + jax.scipy.special.logsumexp(gain, axis=1) - np.log(self.experts)
@@ -280,7 +301,14 @@ class _Task:
         positions, prior, height = self._over(
             lambda xs: self._moved(power, *xs), (positions, prior, height, own)
         )
-        return _State(power, positions, prior, height, total, keys[2], state.rises + 1)
+        now = power >= 1
+        kept = jax.tree.map(
+            lambda x, new: x.at[state.rounds].set(jnp.where(now, new, x[state.rounds])),
+            state.kept,
+            (positions, height),
+        )
+        steps, rounds = state.steps + 1, state.rounds + now
+        return _State(power, positions, prior, height, total, keys[2], steps, kept, rounds)
 
     def _chosen(self, key: Array, log_weights: Array) -> Array:
         """Systematic: each expert about as often as it weighs."""
@@ -336,16 +364,18 @@ class _Task:
             carry, _ = jax.lax.scan(exchanged, carry, (order, keys[1]))
         return carry
 
-    def _rest(self, state: _State, key: Array) -> tuple[Array, Array, Array, Array]:
-        """What is continuous, of each expert."""
-        size, lead = self.program.task_size, (POPULATIONS, self.experts)
+    def _rest(
+        self, positions: Array, height: Array, key: Array
+    ) -> tuple[Array, Array, Array, Array]:
+        """What is continuous, of each assignment; Gaussians of the last alone."""
+        size, lead = self.program.task_size, height.shape
         if not size:
-            none = jnp.zeros((*lead, 0)), jnp.zeros((*lead, 0, 0)), jnp.zeros((*lead, DRAWS, 0))
-            return state.height, *none
-        flat = state.positions.reshape(self.n, -1)
-        found = jax.lax.map(self._last, (flat, jax.random.split(key, self.n)), batch_size=64)
+            none = jnp.zeros((*lead[:2], 0)), jnp.zeros((*lead[:2], 0, 0))
+            return height, *none, jnp.zeros((*lead, DRAWS, 0))
+        flat = positions.reshape(-1, positions.shape[-1])
+        found = jax.lax.map(self._last, (flat, jax.random.split(key, len(flat))), batch_size=64)
         right, mean, root, latents = (x.reshape(*lead, *x.shape[1:]) for x in found)
-        return right, mean, root, latents
+        return right, mean[:, :, -1], root[:, :, -1], latents
 
     def _last(self, xs: tuple[Array, Array]) -> tuple[Array, Array, Array, Array]:
         """Log evidence given an assignment by weights of points, a Gaussian, and draws."""

@@ -39,7 +39,7 @@ class Assigned(NamedTuple):
 
     Attributes:
         found: The experts, `[task, ...]`.
-        weights: Of each expert, normalised, `[task, population, expert]`.
+        weights: Of each assignment, normalised, `[task, population, expert, round]`.
         log_evidence: `[task]`, in nats.
         error: Its standard error, by the populations' spread, `[task]`.
         apart: The largest standard error of a probability of a value of an entry, `[task]`.
@@ -145,11 +145,11 @@ def infer_assigned(
     found = told.found
     lead, size = (evidence.n_tasks, POPULATIONS * experts), program.task_size
     mixture = Mixture(
-        jnp.asarray(np.log(np.maximum(told.weights, 1e-38)).reshape(lead), jnp.float32),
+        _log_weights(told.weights[..., -1]).reshape(lead),
         jnp.asarray(found.mean.reshape(*lead, size)),
         jnp.asarray(found.root.reshape(*lead, size, size)),
         program.latents,
-        flat(jnp.asarray(found.positions.reshape(*lead, -1))),
+        flat(jnp.asarray(found.positions[:, :, :, -1].reshape(*lead, -1))),
     )
     return Posterior(
         Draws(
@@ -187,20 +187,31 @@ def _told(found: Annealed, sites: Sites) -> Assigned:
     """What the populations say together, and how far they are apart."""
     logs = np.asarray(found.log_weights, float)
     logs = np.where(np.isfinite(logs), logs, -np.inf)
-    experts = logs.shape[2]
-    each = np.logaddexp.reduce(logs, axis=2) - np.log(experts)
+    logs = logs.reshape(*logs.shape[:2], -1)
+    each = np.logaddexp.reduce(logs, axis=2) - np.log(logs.shape[2])
     log_evidence = np.logaddexp.reduce(each, axis=1) - np.log(POPULATIONS)
     with np.errstate(invalid="ignore"):
         relative = np.exp(each - log_evidence[:, None])
         error = relative.std(1, ddof=1) / np.sqrt(POPULATIONS)
-        weights = np.exp(logs - log_evidence[:, None, None]) / (experts * POPULATIONS)
-    of_values = np.asarray(found.positions)[..., None] == np.arange(sites.values.shape[1])
+        weights = np.exp(logs - log_evidence[:, None, None]) / logs[0].size
+    positions = np.asarray(found.positions).reshape(*logs.shape, -1)
     # How often each value is met in each population, less how often in all, weighed by evidence.
-    own = np.einsum("tpk,tpkev->tpev", np.nan_to_num(weights), of_values)
+    each_value = [
+        np.einsum("tpk,tpke->tpe", np.nan_to_num(weights), positions == value)
+        for value in range(sites.values.shape[1])
+    ]
+    own = np.stack(each_value, -1)
     mean = own.sum(1, keepdims=True)
     off = own - weights.sum(2)[..., None, None] * mean
     apart = np.sqrt((off**2).sum(1) * POPULATIONS / (POPULATIONS - 1)).max((1, 2))
+    weights = weights.reshape(found.log_weights.shape)
     return Assigned(found, weights, log_evidence, error, apart)
+
+
+def _log_weights(weights: np.ndarray) -> jax.Array:
+    """Normalised over the last two axes."""
+    weights = weights / weights.sum((-2, -1), keepdims=True)
+    return jnp.asarray(np.log(np.maximum(weights, 1e-38)), jnp.float32)
 
 
 def _drawn(told: Assigned, n: int, chance: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -225,7 +236,8 @@ def _notes(told: Assigned, sites: Sites, experts: int) -> tuple[str, ...]:
     return (
         f"{POPULATIONS} populations of {experts} experts for each task, each with one of "
         f"{sites.size} joint values of {listed(sites.names)}; annealed in {rises} steps or fewer, "
-        f"they end with {min(each)} different ones or more",
+        f"they come to {min(each)} different ones or more; the standard error of a probability of "
+        f"theirs is {told.apart.max():.2g} at most",
     )
 
 

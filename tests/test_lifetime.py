@@ -16,9 +16,10 @@ from scipy.stats import multivariate_normal, norm
 import bayes_badger as bb
 from bayes_badger.errors import BadgerError
 from bayes_badger.evidence import from_arrays
-from bayes_badger.inner_loop import _lifetime, grid
+from bayes_badger.inner_loop import _in_double, _lifetime, grid
 from bayes_badger.inner_loop import enumerate as enumerate_loop
 from bayes_badger.inner_loop import experts as experts_loop
+from bayes_badger.inner_loop.messages import messages
 from bayes_badger.inner_loop.protocol import silent
 from bayes_badger.labels import Labels
 from bayes_badger.runs import Run
@@ -103,11 +104,65 @@ def test_the_order_of_tasks_is_nothing_to_it(gaussian, found):
     assert moved.max() < 1e-3
 
 
+def test_a_lifetime_of_one_task_does_not_move_when_its_posterior_is_asked_again():
+    """The belief in `a` has the task's evidence already: it may not count twice, nor be lost."""
+    program, evidence = gaussian_evidence(1, STEPS)
+    found = inferred(program, evidence)
+    a, u = found.lifetimes[:, 0], found.tasks[:, 0, 0]
+    values = {"a": a, "z": (a + u)[:, None]}
+    again = messages(program, evidence, values, jax.random.key(1)).log_evidence[:, 0]
+
+    def moved(log_weights):
+        weights = np.exp(log_weights - log_weights.max())
+        mean, square = (weights @ x / weights.sum() for x in (a, a**2))
+        return max(abs(mean - a.mean()) / a.std(), abs(np.sqrt(square - mean**2) / a.std() - 1))
+
+    assert moved(again - found.messages[:, 0]) < 1e-6
+    assert moved(again) > 0.1  # once more would be seen
+    # A level a + u is N(0, 2) before.
+    y, share, count = evidence.outcome.mean(), 2 / (2 + 1 / STEPS), min(found.ess, DRAWS)
+    sd = np.sqrt(share / STEPS)
+    assert abs((a + u).mean() - share * y) < SIGMAS * sd / np.sqrt(count)
+    assert abs((a + u).std() / sd - 1) < SIGMAS / np.sqrt(2 * count)
+
+
+def ways(x, y=None):
+    """Two ways in which outcomes depend on x; linear in all else."""
+    way = numpyro.sample("way", dist.Bernoulli(0.3))
+    mu = numpyro.sample("mu", dist.Normal(0, 1))
+    with numpyro.plate("task", x.shape[0], dim=-2):
+        z = numpyro.sample("z", dist.Normal(mu, 1))
+        with numpyro.plate("step", x.shape[1], dim=-1):
+            numpyro.sample("y", dist.Normal(z + jnp.where(way == 1, 0.5, 0.2) * x, 1), obs=y)
+
+
+@pytest.mark.slow
+def test_few_tasks_at_once_are_what_they_are_round_by_round(monkeypatch):
+    """All rounds in one compiled program, or call by call; tasks of unequal length, one empty."""
+    rng, program = np.random.default_rng(4), bb.lift(ways)
+    x = rng.normal(size=(4, 3))
+    y = rng.normal(size=(4, 1)) + 0.4 * x + rng.normal(size=(4, 3))
+    evidence = from_arrays(program.signature, {"x": x}, y, {}).select_rows([0, 1, 2, 6, 9, 10])
+    together = inferred(program, evidence)
+    monkeypatch.setattr(_lifetime, "few", lambda tasks: False)
+    alone = inferred(program, evidence)
+    assert abs(together.log_evidence - alone.log_evidence) < SIGMAS * alone.log_evidence_error
+    share, count = alone.discrete["way"].mean(), min(alone.ess, DRAWS)
+    assert 0.05 < share < 0.95
+    assert abs(together.discrete["way"].mean() - share) < 1e-3
+    for one, other in ((together.lifetimes, alone.lifetimes), (together.tasks, alone.tasks)):
+        away = np.abs(one.mean(0) - other.mean(0)) / other.std(0)
+        assert (away < SIGMAS * np.sqrt(2 / count)).all()
+    told = together.messages.mean(0), alone.messages.mean(0)
+    np.testing.assert_allclose(*told, atol=0.1)
+
+
 def test_experts_that_are_elsewhere_are_told(gaussian, monkeypatch):
-    def astray(self, near, *rest):
-        society = near.society
-        society = society._replace(mean=society.mean + 3.0, root=0.05 * society.root)
-        return near._replace(society=society, log_evidence=0.0)
+    def astray(self, assignment, rounds, *rest):
+        society = rounds.society
+        mean, root = np.asarray(society.mean) + 3.0, 0.05 * np.asarray(society.root)
+        society = society._replace(mean=mean, root=root)
+        return _in_double.begun(society)._replace(log_evidence=np.zeros(()))
 
     monkeypatch.setattr(_lifetime._Work, "_learned", astray)
     program, evidence = gaussian

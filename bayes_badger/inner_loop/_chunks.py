@@ -6,9 +6,9 @@ Where there are several devices, each takes its share of every chunk.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -47,6 +47,38 @@ def each_task[Out](function: Callable[[Any], Out], xs: Any) -> Out:
     return found
 
 
+class Chunk(NamedTuple):
+    """Some tasks, as compiled code takes them.
+
+    Attributes:
+        tasks: Their positions, the first again to fill up, `[n]`.
+        real: How many of them are meant.
+        data: `[n, step, ...]`.
+        mask: Which rows are real, `[n, step]`.
+    """
+
+    tasks: np.ndarray
+    real: int
+    data: Data
+    mask: Any
+
+
+def positions(evidence: Evidence, most: int = CHUNK) -> tuple[list[np.ndarray], int]:
+    """Which tasks come together, the shortest first, and how many on each device at most."""
+    order, devices = np.argsort(evidence.lengths, kind="stable"), len(jax.local_devices())
+    each = -(-len(order) // devices)
+    size = devices * min(most, 1 << int(np.ceil(np.log2(max(each, 1)))))
+    return [order[i : i + size] for i in range(0, len(order), size)], size
+
+
+def chunk_of(evidence: Evidence, tasks: np.ndarray, size: int) -> Chunk:
+    """Some tasks, filled up to a size."""
+    block = evidence.select(tasks).padded()
+    data, mask = padded(data_of(block), block.mask, size)
+    filled = np.concatenate([tasks, np.repeat(tasks[:1], size - len(tasks))])
+    return Chunk(filled, len(tasks), data, mask)
+
+
 def over_chunks(evidence: Evidence, work: Work, report: Report, stage: str) -> Any:
     """The results of all tasks, in their order: a tree of arrays `[task, ...]`.
 
@@ -57,25 +89,30 @@ def over_chunks(evidence: Evidence, work: Work, report: Report, stage: str) -> A
         report: Is told how many are done.
         stage: What it is told that is done.
     """
-    order, devices = np.argsort(evidence.lengths, kind="stable"), len(jax.local_devices())
-    each = -(-len(order) // devices)
-    size = devices * min(CHUNK, 1 << int(np.ceil(np.log2(max(each, 1)))))
-    chunks = [order[i : i + size] for i in range(0, len(order), size)]
+    each, size = positions(evidence)
+    chunks = [lambda tasks=tasks: chunk_of(evidence, tasks, size) for tasks in each]
+    return through_chunks(chunks, evidence.n_tasks, work, report, stage)
 
-    def one(tasks: np.ndarray) -> Any:
-        block = evidence.select(tasks).padded()
-        data, mask = padded(data_of(block), block.mask, size)
-        filled = np.concatenate([tasks, np.repeat(tasks[:1], size - len(tasks))])
-        return jax.tree.map(lambda x: np.asarray(x)[: len(tasks)], work(filled, data, mask))
+
+def through_chunks(
+    chunks: Sequence[Callable[[], Chunk]], total: int, work: Work, report: Report, stage: str
+) -> Any:
+    """The same, of chunks that are made when they are asked for, or were made before."""
+
+    def one(made: Callable[[], Chunk]) -> tuple[np.ndarray, Any]:
+        chunk = made()
+        found = work(chunk.tasks, chunk.data, chunk.mask)
+        tasks = chunk.tasks[: chunk.real]
+        return tasks, jax.tree.map(lambda x: np.asarray(x)[: chunk.real], found)
 
     done: list[Any] = []
-    report(stage, 0, len(order))
+    report(stage, 0, total)
     # XLA leaves the interpreter while it computes, so that threads share the work.
     with ThreadPoolExecutor(min(len(chunks), os.cpu_count() or 1)) as pool:
         try:
-            for tasks, found in zip(chunks, pool.map(one, chunks), strict=True):
-                done.append((tasks, found))
-                report(stage, sum(len(x) for x, _ in done), len(order))
+            for found in pool.map(one, chunks):
+                done.append(found)
+                report(stage, sum(len(tasks) for tasks, _ in done), total)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

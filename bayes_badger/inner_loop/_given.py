@@ -10,7 +10,7 @@ experts' own places, so that what noise they have hardly differs from one lifeti
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -20,8 +20,16 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from bayes_badger.evidence import Evidence
+from bayes_badger.evidence.compiled import data_of
 from bayes_badger.inner_loop import _small as small
-from bayes_badger.inner_loop._chunks import each_task, over_chunks
+from bayes_badger.inner_loop._chunks import (
+    CHUNK,
+    Chunk,
+    chunk_of,
+    each_task,
+    positions,
+    through_chunks,
+)
 from bayes_badger.inner_loop._climb import expand
 from bayes_badger.inner_loop._offline import Effort, climbed_into, log_joint_of
 from bayes_badger.inner_loop._plan import Plan, make_plan, prior_society
@@ -31,9 +39,14 @@ from bayes_badger.inner_loop._refit import offered, refitted, weighed
 from bayes_badger.inner_loop._society import Society
 from bayes_badger.inner_loop.protocol import Report, silent
 from bayes_badger.program import Data, OneTask, Program
+from bayes_badger.program.program import SIGMA_POINTS
 
 # Lifetimes of a task that are computed at once, times rows and experts.
 AT_ONCE = 2**17
+# Of so many tasks and more there are so many times more in a chunk: what a call costs then shows.
+MANY, WIDE = 512, 4
+# Padded cells for each row up to which all tasks are padded at once.
+EVEN = 2
 # Lifetimes at which it is looked at whether tasks are straight.
 LOOKED_AT = 3
 
@@ -122,9 +135,39 @@ class Asked(NamedTuple):
     search: bool = False
 
 
+def portion_given(evidence: Evidence, hard: np.ndarray) -> Portion:
+    """All tasks, of which some are hard, `[task]`."""
+    if not hard.any():
+        return Portion(chunks_given(evidence), ())
+    kinds = []
+    for kind in (~hard, hard):
+        at = np.flatnonzero(kind)
+        made = chunks_given(evidence.select(at)) if len(at) else []
+        kinds.append([x._replace(tasks=at[x.tasks]) for x in made])
+    return Portion(*kinds)
+
+
+def chunks_given(evidence: Evidence) -> list[Chunk]:
+    """Tasks as they are asked, at the length that their rows need: made once for many lifetimes."""
+    each, size = positions(evidence, CHUNK if evidence.n_tasks < MANY else WIDE * CHUNK)
+    longest = int(evidence.lengths.max(initial=1))
+    if evidence.n_tasks * longest > EVEN * evidence.n_rows:
+        made = (chunk_of(evidence, tasks, size) for tasks in each)
+        return [Chunk(x.tasks, x.real, *at_one_length(x.data, x.mask, longest)) for x in made]
+    block = evidence.padded()
+    whole = jax.tree.map(np.asarray, at_one_length(data_of(block), block.mask, longest))
+    chunks = []
+    for tasks in each:
+        filled = np.concatenate([tasks, np.repeat(tasks[:1], size - len(tasks))])
+        data, seen = jax.tree.map(lambda x, at=filled: x[at], whole)
+        seen[len(tasks) :] = False
+        chunks.append(Chunk(filled, len(tasks), jax.tree.map(jnp.asarray, data), jnp.asarray(seen)))
+    return chunks
+
+
 def tasks_at(
     program: Program,
-    evidence: Evidence,
+    chunks: Sequence[Chunk],
     lifetimes: Float[np.ndarray, "*task lifetime a"],
     discrete: Mapping[str, Array],
     asked: Asked,
@@ -135,7 +178,7 @@ def tasks_at(
 
     Args:
         program: The lifted program.
-        evidence: Of the tasks.
+        chunks: Of the tasks, by `chunks_given`.
         lifetimes: Coordinates that all tasks share, `[lifetime, a]`; or of each task its own,
             `[task, lifetime, a]`.
         discrete: Values of discrete latents that all tasks share, by name.
@@ -143,31 +186,92 @@ def tasks_at(
         keys: One for each task, for its points; one for each lifetime, for the draws.
         report: Is told how far it has come.
     """
+    work = _asking(program, lifetimes, discrete, asked, keys)
+    found = _through(chunks, work, report)
+    return OfTasks(*(np.swapaxes(x, 0, 1) for x in found))
+
+
+def log_evidence_at(
+    program: Program,
+    chunks: Sequence[Chunk],
+    lifetimes: Float[np.ndarray, "lifetime a"],
+    discrete: Mapping[str, Array],
+    asked: Asked,
+    keys: tuple[Key[Array, " task"], Key[Array, " lifetime"]],
+) -> Float[np.ndarray, " lifetime"]:
+    """Log evidence of all tasks together at some lifetimes, in nats, in double precision.
+
+    Arguments as of `tasks_at`.
+    """
+    if without_draws(chunks, asked):
+        asked = asked._replace(draws=0)
+    work = _asking(program, lifetimes, discrete, asked, keys)
+
+    def told(tasks: np.ndarray, data: Data, seen: Any) -> Array:
+        return work(tasks, data, seen).log_evidence
+
+    return _through(chunks, told, silent).sum(0, dtype=float)
+
+
+def without_draws(chunks: Sequence[Chunk], asked: Asked) -> bool:
+    """Whether in rounds tasks are asked for no draws: a compilation more, worth it for many."""
+    return asked.plan.straight and sum(chunk.real for chunk in chunks) >= MANY
+
+
+def _through(
+    chunks: Sequence[Chunk], work: Callable[[np.ndarray, Data, Any], Any], report: Report
+) -> Any:
+    made = [lambda chunk=chunk: chunk for chunk in chunks]
+    return through_chunks(made, sum(chunk.real for chunk in chunks), work, report, "tasks")
+
+
+def _asking(
+    program: Program,
+    lifetimes: np.ndarray,
+    discrete: Mapping[str, Array],
+    asked: Asked,
+    keys: tuple[Key[Array, " task"], Key[Array, " lifetime"]],
+) -> Callable[[np.ndarray, Data, Any], OfTasks]:
     straight = asked.plan.straight
     prior = prior_society(asked.plan, 1 if straight else asked.experts, program.task_size)
     points = jnp.asarray(lifetimes, jnp.float32)
     states = {name: jnp.asarray(x) for name, x in asked.states.items()}
     how = asked.effort, straight, asked.draws, asked.search
+    of_tasks = np.asarray(jax.random.key_data(keys[0]))
 
-    def work(tasks: np.ndarray, data: Data, mask: np.ndarray) -> OfTasks:
-        data, seen = at_one_length(data, mask)
+    def work(tasks: np.ndarray, data: Data, seen: Any) -> OfTasks:
         index = jnp.asarray(tasks)
         alone = points[index] if points.ndim == 3 else None
-        own = data, seen, keys[0][index], index, alone
+        own = data, seen, jax.random.wrap_key_data(jnp.asarray(of_tasks[tasks])), index, alone
         shared = None if points.ndim == 3 else points
         return _of_chunk(program, prior, own, keys[1], shared, discrete, states, *how)
 
-    found = over_chunks(evidence, work, report, "tasks")
-    return OfTasks(*(np.swapaxes(x, 0, 1) for x in found))
+    return work
+
+
+class Portion(NamedTuple):
+    """Some tasks, as they are asked.
+
+    Attributes:
+        easy: Those that are asked as usual.
+        hard: Those that are known to be hard, asked otherwise.
+    """
+
+    easy: Sequence[Chunk]
+    hard: Sequence[Chunk]
+
+    @property
+    def tasks(self) -> int:
+        """How many there are."""
+        return sum(chunk.real for kind in self for chunk in kind)
 
 
 def tasks_by_effort(
     program: Program,
-    evidence: Evidence,
+    portion: Portion,
     lifetimes: Float[np.ndarray, "lifetime a"],
     discrete: Mapping[str, Array],
     asked: tuple[Asked, Asked],
-    hard: np.ndarray,
     keys: tuple[Key[Array, " task"], Key[Array, ""]],
     report: Report = silent,
 ) -> OfTasks:
@@ -175,31 +279,47 @@ def tasks_by_effort(
 
     Args:
         program: The lifted program.
-        evidence: Of the tasks.
+        portion: The tasks.
         lifetimes: Coordinates that all tasks share.
         discrete: Values of discrete latents that all tasks share, by name.
         asked: What of tasks, and what of hard ones.
-        hard: Which are hard, `[task]`.
         keys: One for each task, for its points; one for the draws.
         report: Is told how far it has come.
     """
     found, order = [], []
-    for i, how in enumerate(asked):
-        some = np.flatnonzero(hard == bool(i))
-        if not len(some):
-            continue
-        # Draws of tasks of both kinds must not be alike.
-        draws = jax.random.split(jax.random.fold_in(keys[1], i) if i else keys[1], len(lifetimes))
-        of_tasks = evidence if len(some) == len(hard) else evidence.select(some)
-        both = keys[0][some], draws
-        found.append(tasks_at(program, of_tasks, lifetimes, discrete, how, both, report))
-        order.append(some)
+    for chunks, how, own in zip(portion, asked, _draw_keys(keys[1], len(lifetimes)), strict=True):
+        if chunks:
+            both = keys[0], own
+            found.append(tasks_at(program, chunks, lifetimes, discrete, how, both, report))
+            order.append(np.sort(np.concatenate([x.tasks[: x.real] for x in chunks])))
+    if len(found) == 1:
+        return found[0]
     back = np.argsort(np.concatenate(order))
     return OfTasks(*(np.concatenate(x, 1)[:, back] for x in zip(*found, strict=True)))
 
 
-@eqx.filter_jit
-def _of_chunk(
+def log_evidence_by_effort(
+    program: Program,
+    portion: Portion,
+    lifetimes: Float[np.ndarray, "lifetime a"],
+    discrete: Mapping[str, Array],
+    asked: tuple[Asked, Asked],
+    keys: tuple[Key[Array, " task"], Key[Array, ""]],
+) -> Float[np.ndarray, " lifetime"]:
+    """Log evidence of all tasks, as `log_evidence_at`; arguments as of `tasks_by_effort`."""
+    total = np.zeros(len(lifetimes))
+    for chunks, how, own in zip(portion, asked, _draw_keys(keys[1], len(lifetimes)), strict=True):
+        if chunks:
+            total += log_evidence_at(program, chunks, lifetimes, discrete, how, (keys[0], own))
+    return total
+
+
+def _draw_keys(key: Key[Array, ""], lifetimes: int) -> tuple[Array, Array]:
+    """Draws of tasks of both kinds must not be alike."""
+    return jax.random.split(key, lifetimes), jax.random.split(jax.random.fold_in(key, 1), lifetimes)
+
+
+def of_chunk(
     program: Program,
     prior: Society,
     tasks: tuple[Data, Array, Key[Array, " task"], Array, Array | None],
@@ -210,8 +330,9 @@ def _of_chunk(
     effort: Effort,
     straight: bool,
     draws: int,
-    search: bool,
+    search: bool = False,
 ) -> OfTasks:
+    """What the tasks of a chunk say, `[task, lifetime, ...]`, within what is compiled."""
     batch = max(1, AT_ONCE // (tasks[0].steps * len(prior.log_weights)))
 
     def one(xs: tuple[Data, Array, Array, Array, Array | None]) -> OfTasks:
@@ -246,6 +367,9 @@ def _of_chunk(
     return each_task(one, tasks)
 
 
+_of_chunk = eqx.filter_jit(of_chunk)
+
+
 def without_latents(given: Given, data: Data, seen: Array, draws: int) -> OfTasks:
     rows, factors = given.rows_and_factors(jnp.zeros(0), data)
     total = jnp.where(seen, rows, 0.0).sum() + factors
@@ -254,20 +378,30 @@ def without_latents(given: Given, data: Data, seen: Array, draws: int) -> OfTask
 
 def straight_one(given: OneTask, data: Data, seen: Array, key: Array, draws: int) -> OfTasks:
     """Of one task, in closed form: at its mode, for in single precision far from it is rough."""
-    eye = jnp.eye(given.size)
-
-    def move(_: Any, carry: tuple[Array, ...]) -> tuple[Array, ...]:
-        z = carry[0]
-        at = expand(given, z, eye, data, seen)
-        half = small.root_of_inverse(eye + at.information)
-        slope = small.matvec(half.T, at.score - z)
-        height = at.value - 0.5 * small.square(z) + 0.5 * small.square(slope)
-        return z + small.matvec(half, slope), half, height + small.log_det(half)
-
-    start = jnp.zeros(given.size), eye, jnp.zeros(())
-    mean, half, log_evidence = jax.lax.fori_loop(0, 2, move, start)
+    eye, zero = jnp.eye(given.size), jnp.zeros(given.size)
+    at = expand(given, zero, eye, data, seen)
+    half = small.root_of_inverse(eye + at.information)
+    mode = small.matvec(half, small.matvec(half.T, at.score))
+    # The information is the same everywhere: it is not asked for again.
+    height, score = _height_and_slope(given, mode, data, seen)
+    slope = small.matvec(half.T, score - mode)
+    log_evidence = height - 0.5 * small.square(mode) + 0.5 * small.square(slope)
+    log_evidence += small.log_det(half)
+    mean = mode + small.matvec(half, slope)
     z = mean + jax.random.normal(key, (draws, given.size)) @ half.T
     return OfTasks(log_evidence, z, jnp.zeros(draws, int), jnp.array(jnp.inf))
+
+
+def _height_and_slope(given: OneTask, z: Array, data: Data, seen: Array) -> tuple[Array, Array]:
+    if given.information == SIGMA_POINTS:
+        at = expand(given, z, jnp.eye(given.size), data, seen)
+        return at.value, at.score
+
+    def value(z: Array) -> Array:
+        rows, factors = given.rows_and_factors(z, data)
+        return jnp.where(seen, rows, 0.0).sum() + factors
+
+    return jax.value_and_grad(value)(z)
 
 
 def weighed_one(

@@ -13,8 +13,8 @@ their evidence gives, so that the order in which they came is nothing to the res
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,10 +27,21 @@ from bayes_badger.evidence import Evidence
 from bayes_badger.evidence.compiled import data_of
 from bayes_badger.inner_loop import _in_double as double
 from bayes_badger.inner_loop._carried import Carried
-from bayes_badger.inner_loop._given import Asked, OfTasks, plan_given, tasks_by_effort
+from bayes_badger.inner_loop._few_tasks import Assignment, Drawn, FewTasks, few
+from bayes_badger.inner_loop._given import (
+    Asked,
+    OfTasks,
+    Portion,
+    chunks_given,
+    log_evidence_by_effort,
+    plan_given,
+    portion_given,
+    tasks_by_effort,
+    without_draws,
+)
 from bayes_badger.inner_loop._offline import Effort
 from bayes_badger.inner_loop._plan import Plan, prior_society, rows_to_look_at
-from bayes_badger.inner_loop._refit import Offer
+from bayes_badger.inner_loop._rounds import Rounds, proposals
 from bayes_badger.inner_loop._society import Society
 from bayes_badger.inner_loop._split import assignments, count_of
 from bayes_badger.inner_loop.protocol import Report, silent
@@ -40,15 +51,12 @@ from bayes_badger.program import LIFETIME, TASK, Program
 FIRST, FACTOR = 32, 4
 # Rounds of refits at most: of the first portion, of those between, and of all tasks.
 ROUNDS, BETWEEN, LAST = 20, 5, 8
-# No more rounds where experts are this close to the posterior, in nats.
-CLOSE = 0.01
-# While fewer points count than so many for each dimension and one, experts are gathered around the
-# mean and covariance of the weights, flattened until as many count; refits would starve.
-SPARSE = 10.0
 # Refits of tasks that share nothing with a coordinate.
 ALONE = 3
-# The least standard deviation that experts are gathered with.
-NO_LESS = 1e-5
+# Where what was believed is so few nats from the posterior, all new tasks are taken in at once.
+AT_ONCE = 1.0
+# Weighed points for each draw that is wanted.
+MORE = 1.3
 # Assignments of discrete latents that are so many nats below the best do without draws.
 NEGLIGIBLE = -12.0
 # Assignments of a task's discrete latents, and tasks, from which it is read how to infer them.
@@ -161,20 +169,22 @@ class _Near(NamedTuple):
     """Experts near the posterior under one assignment of what is discrete and shared.
 
     Attributes:
-        discrete: The assignment.
-        asked: How tasks are asked.
-        society: The experts.
-        log_evidence: Roughly, in nats.
-        before: What was believed before, to go on from; None where that is the prior.
-        after: The experts a step of EM nearer to the posterior, to be carried on.
+        assignment: Which, and what was believed before.
+        rounds: By which they came there; none where nothing that is shared has a coordinate.
     """
 
-    discrete: Mapping[str, Array]
-    asked: Asked
-    society: Society
-    log_evidence: float
-    before: Carried | None
-    after: Society
+    assignment: Assignment
+    rounds: Rounds | None = None
+
+    @property
+    def log_evidence(self) -> float:
+        """Roughly, in nats."""
+        return 0.0 if self.rounds is None else float(self.rounds.log_evidence)
+
+    @property
+    def after(self) -> Society:
+        """The experts a step of EM nearer to the posterior, to be carried on."""
+        return self.assignment.start if self.rounds is None else self.rounds.after
 
 
 class _Assigned(NamedTuple):
@@ -246,12 +256,10 @@ def weighed_lifetimes(
     work = _Work(program, evidence.select(order), own, key, sizes, draws, report, hard[order])
     if begun:
         states = {name: np.stack([x.discrete[name] for x in begun]) for name in states}
-    near = [
-        work.near(
-            {name: jnp.asarray(x[i]) for name, x in states.items()}, begun[i] if begun else None
-        )
-        for i in range(count_of(states))
+    each_state = [
+        {name: jnp.asarray(x[i]) for name, x in states.items()} for i in range(count_of(states))
     ]
+    near = work.near(each_state, begun or (None,) * len(each_state))
     highest = max(x.log_evidence for x in near)
     if not np.isfinite(highest):
         raise BadgerError(
@@ -259,7 +267,7 @@ def weighed_lifetimes(
             "values that experts tried of what tasks share: check the data, or the prior"
         )
     kept = [i for i, x in enumerate(near) if x.log_evidence > highest + NEGLIGIBLE]
-    each = [work.posterior(near[i]) for i in kept]
+    each = work.posteriors([near[i] for i in kept], len(near))
     log_weights = np.stack([x.log_weights for x in each])
     tasks = OfTasks(*(np.stack(x)[:, :, back] for x in zip(*(y.tasks for y in each), strict=True)))
     effective = np.stack([x.effective for x in each])[:, back]
@@ -366,123 +374,178 @@ class _Work:
     ) -> None:
         self.program, self.evidence, self.sizes, self.report = program, evidence, sizes, report
         self.own, self.draws, self.hard = own, draws, hard
+        self.few: FewTasks | None = None
         self.keys = jax.random.split(key, 4)
         self.task_keys = jax.random.split(self.keys[0], evidence.n_tasks)
         self.counts = _portions(evidence.n_tasks)
-        some = evidence.select(np.flatnonzero(evidence.lengths)[:LOOKED_AT])
-        block = some.padded()
-        self.rows = rows_to_look_at(data_of(block), block.mask) if some.n_rows else None
+        self.rows = None
+        if program.task_size and evidence.n_rows:
+            block = evidence.select(np.flatnonzero(evidence.lengths)[:LOOKED_AT]).padded()
+            self.rows = rows_to_look_at(data_of(block), block.mask)
         self.one = data_of(evidence.select(np.arange(1)).padded())
         self.first = {name: jnp.asarray(x[0]) for name, x in own.items()}
 
-    def near(self, discrete: Mapping[str, Array], before: Carried | None) -> _Near:
-        """Experts near the posterior under one assignment."""
-        start = _prior(self.program, self.sizes) if before is None else before.society
-        near = _Near(discrete, self._asked(discrete), start, 0.0, before, start)
+    def near(
+        self, states: Sequence[Mapping[str, Array]], before: Sequence[Carried | None]
+    ) -> list[_Near]:
+        """Experts near the posterior under each assignment."""
+        prior = _prior(self.program, self.sizes)
+        assignments = [
+            Assignment(
+                x,
+                self._asked(x),
+                prior if y is None else y.society,
+                None if y is None else y.log_weight,
+            )
+            for x, y in zip(states, before, strict=True)
+        ]
+        if not self.program.lifetime_size:
+            return [_Near(x) for x in assignments]
+        alike = len({x.start.mean.shape for x in assignments}) == 1
+        # One assignment alone is not worth the longer compilation.
+        together = alike and len(assignments) > 1 and not self.hard.any()
+        if not (together and few(self.evidence.n_tasks)):
+            return [_Near(x, self._near(x)) for x in assignments]
+        (chunk,) = chunks_given(self.evidence)
+        keys = self.task_keys, jax.random.fold_in(self.keys[1], 0), self.keys[2]
+        points, own, batches = self.sizes.points, self.own, self._batches(assignments[0].start)
+        self.few = FewTasks(self.program, chunk, keys, self.one, own, points, batches, self.report)
+        rounds = self.few.near(assignments, ROUNDS + LAST)
+        return [_Near(*x) for x in zip(assignments, rounds, strict=True)]
+
+    def _near(self, assignment: Assignment) -> Rounds:
+        """By rounds to more and more tasks; to all at once where the belief is close already."""
+        if assignment.log_weight is not None:
+            tasks, portion = self._tasks(), len(self.counts) - 1
+            rounds = self._learned(assignment, double.begun(assignment.start), tasks, 1, portion)
+            if float(rounds.lowest) < AT_ONCE:
+                most = ROUNDS + LAST
+                return self._learned(assignment, rounds, tasks, most, portion)
+        society = assignment.start
         for i, count in enumerate(self.counts):
             last = i == len(self.counts) - 1
             most = LAST + (ROUNDS if i == 0 else 0) if last else (ROUNDS if i == 0 else BETWEEN)
-            evidence = self.evidence.select(np.arange(count))
-            if self.program.lifetime_size:
-                near = self._learned(near, start, evidence, most, i, last)
-        return near
+            tasks = self._tasks(count)
+            rounds = self._learned(assignment, double.begun(society), tasks, most, i, last)
+            society = rounds.best
+        return rounds
 
-    def posterior(self, near: _Near) -> _Assigned:
-        """Points of the posterior under one assignment, more than there are draws."""
-        society, asked = near.society, near.asked
-        if not self.program.lifetime_size:
-            return self._alone(near)
-        size = len(double.points(society, self.keys[1], self.sizes.points).points)
+    def posteriors(self, near: Sequence[_Near], of: int) -> list[_Assigned]:
+        """Points of the posterior under some of so many assignments, more than there are draws."""
+        done = [(x.assignment, x.rounds) for x in near if x.rounds is not None]
+        if not done:
+            return [self._alone(x.assignment) for x in near]
+        if self.few is None:
+            tasks = self._tasks()
+            return [self._posterior(*x, tasks) for x in done]
+        return [_weighed(x) for x in self.few.draws(done, of)]
+
+    def _batches(self, society: Society) -> int:
+        """Of draws, each of as many as a round proposes."""
+        return -(-self.draws // proposals(society, self.sizes.points)) + 1
+
+    def _posterior(
+        self,
+        assignment: Assignment,
+        rounds: Rounds,
+        tasks: Portion,
+    ) -> _Assigned:
         total: list[tuple[np.ndarray, np.ndarray, OfTasks]] = []
-        for i in range(-(-self.draws // size) + 1):
+        batches, size = self._batches(rounds.best), proposals(rounds.best, self.sizes.points)
+        if without_draws(tasks.easy, assignment.asked):
+            # This is compiled for itself in any case.
+            size = -(-int(MORE * self.draws) // batches)
+        for i in range(batches):
             key = jax.random.fold_in(self.keys[2], i)
-            points, proposed = double.drawn(society, key, size)
-            joint, of_tasks = self._joint(near, points, self.evidence, asked, key)
+            points, proposed = double.drawn(rounds.best, key, size)
+            joint, of_tasks = self._said(assignment, points, tasks, assignment.asked, key)
             total.append(
                 (points, np.where(np.isfinite(joint), joint - proposed, -np.inf), of_tasks)
             )
         lifetimes, log_weights = (np.concatenate([x[i] for x in total]) for i in range(2))
-        tasks = OfTasks(*(np.concatenate(x) for x in zip(*(y[2] for y in total), strict=True)))
-        share = np.exp(log_weights - np.logaddexp.reduce(log_weights))
-        with np.errstate(invalid="ignore"):
-            each = np.where(share[:, None] > 0, share[:, None] * tasks.effective, 0.0)
-        return _Assigned(lifetimes, tasks, log_weights, each.sum(0))
+        said = OfTasks(*(np.concatenate(x) for x in zip(*(y[2] for y in total), strict=True)))
+        return _assigned(lifetimes, log_weights, said)
 
-    def _alone(self, near: _Near) -> _Assigned:
+    def _alone(self, assignment: Assignment) -> _Assigned:
         """Where nothing that is shared has a coordinate: one point is all there is."""
         effort = self.sizes.effort._replace(refits=ALONE)
-        asked = near.asked._replace(draws=self.draws, experts=self.sizes.alone, effort=effort)
+        sizes = self.sizes
+        asked = assignment.asked._replace(draws=self.draws, experts=sizes.alone, effort=effort)
         at = np.zeros((1, 0))
-        joint, tasks = self._joint(near, at, self.evidence, asked, self.keys[2], self.report)
+        joint, tasks = self._said(assignment, at, self._tasks(), asked, self.keys[2], self.report)
         return _Assigned(at, tasks, joint, tasks.effective[0])
 
     def _learned(
-        self, near: _Near, start: Society, evidence: Evidence, most: int, portion: int, last: bool
-    ) -> _Near:
-        """The best of some rounds of refits to some tasks, and the log evidence by its points."""
-        society, lowest, polished = near.society, np.inf, False
-        best, none = near._replace(log_evidence=-np.inf), jnp.zeros(len(start.log_weights))
-        for i in range(most):
-            name = f"what {evidence.n_tasks} tasks share"
-            self.report(name, i, most, f"{lowest:.3f} nats from it" if np.isfinite(lowest) else "")
-            key = jax.random.fold_in(jax.random.fold_in(self.keys[1], portion), i)
-            society = double.reborn(society, none)
-            offer = double.points(society, key, self.sizes.points)
-            points = np.asarray(offer.points)
-            joint, _ = self._joint(near, offer.points, evidence, near.asked, key)
-            if not np.isfinite(joint).any():
-                return best._replace(log_evidence=-np.inf)
-            joint = np.where(np.isfinite(joint), joint, -np.inf)
-            after, check = double.refit(society, offer, joint - joint.max())
-            divergence, ess = float(check.divergence), float(check.ess)
-            if divergence < lowest:
-                lowest = divergence
-                log_evidence = float(check.log_evidence) + float(joint.max())
-                carried = _matched(after, offer, joint)
-                best = near._replace(society=society, log_evidence=log_evidence, after=carried)
-            # What is carried on is polished by a step more: what is off by little in each portion
-            # of tasks, and to the same side, adds up.
-            if divergence < CLOSE and (polished or not last):
-                break
-            polished = divergence < CLOSE
-            sparse = ess < SPARSE * (points.shape[1] + 1)
-            society = _gathered(start, offer, joint) if sparse else after
-        self.report(name, most, most, f"{lowest:.3f} nats from it")
-        return best
-
-    def _joint(
         self,
-        near: _Near,
-        points: Any,
-        evidence: Evidence,
+        assignment: Assignment,
+        rounds: Rounds,
+        tasks: Portion,
+        most: int,
+        portion: int,
+        last: bool = True,
+    ) -> Rounds:
+        """Further rounds of refits to some tasks, until there were so many at most."""
+        asked = assignment.asked, self._harder(assignment.asked)
+        name, note = f"what {tasks.tasks} tasks share", ""
+        while int(rounds.made) < most and not bool(rounds.done):
+            self.report(name, int(rounds.made), most, note)
+            key = jax.random.fold_in(jax.random.fold_in(self.keys[1], portion), int(rounds.made))
+            society, offer = double.proposed(rounds.society, key, self.sizes.points)
+            points = np.asarray(offer.points)
+            keys = self.task_keys, key
+            joint = self._believed(assignment, points) + log_evidence_by_effort(
+                self.program, tasks, points, assignment.discrete, asked, keys
+            )
+            rounds = rounds._replace(society=society)
+            rounds = double.heard(rounds, assignment.start, offer, joint, last)
+            lowest = float(rounds.lowest)
+            note = f"{lowest:.3f} nats from it" if np.isfinite(lowest) else ""
+        self.report(name, most, most, note)
+        return rounds
+
+    def _believed(self, assignment: Assignment, lifetimes: np.ndarray) -> np.ndarray:
+        """Log density of what is shared before this evidence."""
+        if assignment.log_weight is None:
+            given = {**assignment.discrete, **self.first}
+            return double.log_prior(self.program, lifetimes, self.one, given)
+        return assignment.log_weight + double.log_density(assignment.start, lifetimes)
+
+    def _said(
+        self,
+        assignment: Assignment,
+        lifetimes: np.ndarray,
+        portion: Portion,
         asked: Asked,
         key: PRNGKeyArray,
         report: Report = silent,
     ) -> tuple[np.ndarray, OfTasks]:
-        """Log p(a, D) at some points, and what each task said."""
-        lifetimes = np.asarray(points, float)
-        sizes, tasks = self.sizes, evidence.n_tasks
-        harder = asked._replace(experts=sizes.of_hard, effort=sizes.effort_of_hard, search=True)
+        """Log p(a, D) at some lifetimes, and what each task said."""
         of_tasks = tasks_by_effort(
             self.program,
-            evidence,
+            portion,
             lifetimes,
-            near.discrete,
-            (asked, harder),
-            self.hard[:tasks],
-            (self.task_keys[:tasks], key),
+            assignment.discrete,
+            (asked, self._harder(asked)),
+            (self.task_keys, key),
             report,
         )
-        if near.before is None:
-            given = {**near.discrete, **self.first}
-            own = double.log_prior(self.program, lifetimes, self.one, given)
-        else:
-            own = near.before.log_weight + double.log_density(near.before.society, lifetimes)
-        return own + of_tasks.log_evidence.astype(float).sum(1), of_tasks
+        own = self._believed(assignment, lifetimes)
+        return own + of_tasks.log_evidence.sum(1, dtype=float), of_tasks
+
+    def _tasks(self, count: int | None = None) -> Portion:
+        """The first so many tasks, or all."""
+        if count is None:
+            return portion_given(self.evidence, self.hard)
+        return portion_given(self.evidence.select(np.arange(count)), self.hard[:count])
+
+    def _harder(self, asked: Asked) -> Asked:
+        """How tasks are asked that are known to be hard."""
+        sizes = self.sizes
+        return asked._replace(experts=sizes.of_hard, effort=sizes.effort_of_hard, search=True)
 
     def _asked(self, discrete: Mapping[str, Array]) -> Asked:
         plan = Plan(np.zeros((self.program.task_size, 0)), "")
-        if self.rows is not None and self.program.task_size:
+        if self.rows is not None:
             plans = [
                 plan_given(self.program, self.rows, {**discrete, **one}) for one in _each(self.own)
             ]
@@ -542,58 +605,16 @@ def _prior(program: Program, sizes: Sizes) -> Society:
     return prior_society(Plan(directions, ""), sizes.experts, size)
 
 
-def _matched(society: Society, offer: Offer, joint: np.ndarray) -> Society:
-    """Experts moved and stretched together, to the mean and covariance of weighed points.
-
-    A refit keeps experts of few points from becoming too narrow. In one fit that costs nothing, for
-    draws are weighed; carried from portion to portion it would make the first count for less.
-    """
-    points = np.asarray(offer.points)
-    logs = np.asarray(offer.base) + joint - np.asarray(offer.proposed)
-    weights = np.exp(logs - logs.max())
-    shares = np.exp(np.asarray(society.log_weights))
-    means, roots = np.asarray(society.mean), np.asarray(society.root)
-    mean, root = _moments(weights / weights.sum(), points, np.zeros((1, 1, 1)))
-    own, own_root = _moments(shares / shares.sum(), means, roots @ np.swapaxes(roots, 1, 2))
-    stretch = root @ np.linalg.inv(own_root)
-    if not np.isfinite(stretch).all():
-        return society
-    return society._replace(mean=mean + (means - own) @ stretch.T, root=stretch @ roots)
+def _weighed(drawn: Drawn) -> _Assigned:
+    """Of draws in batches."""
+    tasks = OfTasks(*(np.concatenate(np.swapaxes(np.asarray(x), 1, 2)) for x in drawn.tasks))
+    lifetimes, log_weights = np.asarray(drawn.lifetimes), np.asarray(drawn.log_weights)
+    return _assigned(np.concatenate(lifetimes), log_weights.ravel(), tasks)
 
 
-def _moments(
-    weights: np.ndarray, means: np.ndarray, within: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean, and root of the covariance, of a mixture."""
-    mean = weights @ means
-    apart = means - mean
-    covariance = apart.T @ (weights[:, None] * apart) + (weights[:, None, None] * within).sum(0)
-    try:
-        return mean, np.linalg.cholesky(covariance)
-    except np.linalg.LinAlgError:
-        return mean, np.full_like(covariance, np.nan)
-
-
-def _gathered(prior: Society, offer: Offer, joint: np.ndarray) -> Society:
-    """The prior's experts moved to where points weigh, by flattened weights' first two moments."""
-    points, base = np.asarray(offer.points), np.asarray(offer.base)
-    log_weights = np.where(np.isfinite(joint), joint - np.asarray(offer.proposed), -np.inf)
-
-    def share(power: float) -> np.ndarray:
-        logs = base + np.where(np.isfinite(log_weights), power * log_weights, -np.inf)
-        weights = np.exp(logs - logs.max())
-        return weights / weights.sum()
-
-    low, high = 0.0, 1.0
-    for _ in range(30):
-        middle = 0.5 * (low + high)
-        fits = 1.0 / (share(middle) ** 2).sum() >= SPARSE * (points.shape[1] + 1)
-        low, high = (middle, high) if fits else (low, middle)
-    weights = share(low)
-    mean = weights @ points
-    apart = points - mean
-    covariance = apart.T @ (weights[:, None] * apart)
-    # However few the points are, no direction is lost.
-    root = np.linalg.cholesky(covariance + NO_LESS**2 * np.eye(len(mean)))
-    experts = mean + np.asarray(prior.mean) @ root.T
-    return prior._replace(mean=experts, root=root @ np.asarray(prior.root))
+def _assigned(lifetimes: np.ndarray, log_weights: np.ndarray, tasks: OfTasks) -> _Assigned:
+    share = np.exp(log_weights - np.logaddexp.reduce(log_weights))
+    with np.errstate(invalid="ignore"):
+        counted = share > 0
+        effective = share[counted] @ tasks.effective[counted]
+    return _Assigned(lifetimes, tasks, log_weights, effective)

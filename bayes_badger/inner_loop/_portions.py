@@ -65,9 +65,27 @@ def stretched(data: Data, mask: np.ndarray, length: int) -> tuple[Data, Array]:
     return cut, _cut(jnp.asarray(mask), length, False)
 
 
-def at_one_length(data: Data, mask: np.ndarray) -> tuple[Data, Array]:
-    """All rows of each task at the length that portions of them would end with."""
-    return stretched(data, mask, lengths(int(mask.sum(1).max(initial=1)))[-1])
+def at_one_length(data: Data, mask: np.ndarray, most: int | None = None) -> tuple[Data, Array]:
+    """All rows of each task at the length that portions of them would end with.
+
+    Args:
+        data: Of some tasks.
+        mask: Which rows are real.
+        most: Rows of the longest of all tasks: it is then no longer than that asks for.
+    """
+    length = lengths(int(mask.sum(1).max(initial=1)))[-1]
+    return stretched(data, mask, length if most is None else min(length, rounded(most)))
+
+
+def rounded(rows: int) -> int:
+    """A length that so many rows fit in, at most a quarter longer: there are few of them.
+
+    Example:
+        >>> [rounded(n) for n in (1, 8, 9, 10, 33, 116)]
+        [4, 8, 10, 10, 40, 128]
+    """
+    step = max(1, (1 << max(rows - 1, 1).bit_length()) // 8)
+    return max(4, -(-rows // step) * step)
 
 
 def _cut(x: Array, length: int, repeat: bool) -> Array:

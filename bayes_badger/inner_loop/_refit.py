@@ -249,7 +249,7 @@ def offered(society: Society, scale: Array, key: PRNGKeyArray, points: int) -> O
         points: Of each expert.
     """
     experts, size = society.mean.shape
-    n, n_prior = points, max(64, 2 * int(0.5 * PRIOR * experts * points))
+    n, n_prior = points, of_prior(experts, points)
     turn_key, prior_key = jax.random.split(key)
     # Each expert's points are turned by themselves, and all of them together by chance.
     points_of = jnp.asarray(clouds(experts, n, size), jnp.float32)
@@ -282,6 +282,11 @@ def offered(society: Society, scale: Array, key: PRNGKeyArray, points: int) -> O
     )
     prior_densities = log_densities(prior_points, society.mean, root) + jnp.log(shares)
     return Offer(everything, noise, proposed, itself, base, prior_densities)
+
+
+def of_prior(experts: int, points: int) -> int:
+    """How many points the prior proposes where each expert proposes so many."""
+    return max(64, 2 * int(0.5 * PRIOR * experts * points))
 
 
 def weighed(offer: Offer, joint: Float[Array, " m"]) -> Weighted:

@@ -150,6 +150,13 @@ def unfit(program: Program, evidence: Evidence) -> str | None:
 
 def assignments(program: Program, scope: str) -> dict[str, np.ndarray] | str:
     """All joint values of a scope's discrete latents, by name `[s, *shape]`; or why not."""
+    return _assignments(Identity(program), scope)
+
+
+@lru_cache(maxsize=8)
+def _assignments(key: Identity, scope: str) -> dict[str, np.ndarray] | str:
+    (program,) = key.things
+    assert isinstance(program, Program)  # noqa: S101 - what `assignments` put there
     latents = [latent for latent in program.discrete if latent.scope == scope]
     if not latents:
         return {}

@@ -22,6 +22,7 @@ from bayes_badger.inner_loop._given import (
     Asked,
     Given,
     OfTasks,
+    chunks_given,
     plan_given,
     straight_one,
     tasks_at,
@@ -115,7 +116,7 @@ def at_draws(
     draw_keys = jax.random.split(keys[1], len(lifetimes))
     shared = {x.name: np.asarray(values[x.name]) for x in program.discrete if x.scope == LIFETIME}
     which, kinds = _kinds(shared, len(lifetimes))
-    rows = _rows(evidence)
+    rows, chunks = _rows(evidence), chunks_given(evidence)
     found = []
     for i, kind in enumerate(kinds):
         discrete = {name: jnp.asarray(x) for name, x in kind.items()}
@@ -123,7 +124,7 @@ def at_draws(
         asked = Asked(plan, effort, experts, own, search=search)
         at = np.flatnonzero(which == i)
         keys_of = task_keys, draw_keys[at]
-        found.append(tasks_at(program, evidence, lifetimes[at], discrete, asked, keys_of, report))
+        found.append(tasks_at(program, chunks, lifetimes[at], discrete, asked, keys_of, report))
     back = np.argsort(which, kind="stable").argsort()
     return OfTasks(*(np.concatenate(x)[back] for x in zip(*found, strict=True)))
 
@@ -161,7 +162,8 @@ def messages_of_each(
         jax.random.split(keys[1], lifetimes.shape[1]),
     )
     asked = Asked(_plan(program, _rows(evidence), {}, own), effort, sizes.of_task, own)
-    found = tasks_at(program, evidence, lifetimes, {}, asked, both, report)
+    chunks = chunks_given(evidence)
+    found = tasks_at(program, chunks, lifetimes, {}, asked, both, report)
     return Messages(np.asarray(found.log_evidence, float).T, np.asarray(found.effective, float).T)
 
 

@@ -5,8 +5,9 @@
 The hierarchy of `scales`, ten rows a task, in portions of 1,000 tasks (of a tenth, where there are
 fewer than 10,000): what is carried from one to the next is a mixture of Gaussians over mu and tau.
 Means of mu and of log tau are compared with quadrature on the sums of all tasks, in standard
-deviations, as are those of the same tasks in another order; seconds, seconds of the last portion
-beside those of the second, and the peak of memory.
+deviations, as are those of the same tasks in another order; seconds, the processor's seconds of the
+last ten portions beside those of the ten after the first, and the peak of memory so far. Up to
+10,000 tasks are also taken all at once ("offline"), and shuffled.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import jax
 import numpy as np
@@ -29,31 +30,45 @@ from bayes_badger.program import Program
 from benchmarks.scales import TAU, hierarchy
 
 TASKS, ROWS, PORTION, DRAWS, LATTICE = (1000, 10_000, 100_000), 10, 1000, 200_000, 401
+# Up to so many tasks are also shuffled; portions whose time is compared.
+SHUFFLED, FEW = 10_000, 10
 
 
 def run(*tasks: str) -> pd.DataFrame:
-    """A row for each number of tasks."""
+    """A row for each number of tasks, streamed, and one where all are taken at once."""
     rows = []
     for many in map(int, tasks or TASKS):
         means = np.concatenate([y.mean(1) for y in _portions(many)])
         exact = _quadrature(means)
-        seconds: list[float] = []
-        found = _streamed(_portions(many), seconds)
-        row: dict[str, object] = {"tasks": many}
-        for i, name in enumerate(("mu", "log tau")):
-            mean, sd = exact[i]
-            row[f"{name} off, sd"] = (found[i].mean() - mean) / sd
-            row[f"{name} sd ratio"] = found[i].std() / sd
-        if many <= 10_000:
-            other = _streamed(list(_portions(many))[::-1], [])
-            moved = [
-                (x.mean() - y.mean()) / e[1] for x, y, e in zip(found, other, exact, strict=True)
-            ]
-            row["moved by order, sd"] = max(map(abs, moved))
-        row |= {"seconds": sum(seconds), "last in second": seconds[-1] / seconds[1]}
-        row["MiB at peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        rows.append(row)
-        print(row, file=sys.stderr, flush=True)
+        for offline in (False, True)[: 2 if many <= SHUFFLED else 1]:
+            row: dict[str, object] = {"tasks": many, "how": "offline" if offline else "streamed"}
+            seconds: list[tuple[float, float]] = []
+            if offline:
+                whole = np.concatenate(list(_portions(many)))
+                found = _streamed([whole], seconds)
+                shuffled = whole[np.random.default_rng(0).permutation(many)]
+                other = _streamed([shuffled], [])
+            else:
+                found = _streamed(_portions(many), seconds)
+                if many <= SHUFFLED:
+                    other = _streamed(list(_portions(many))[::-1], [])
+            for i, name in enumerate(("mu", "log tau")):
+                mean, sd = exact[i]
+                row[f"{name} off, sd"] = (found[i].mean() - mean) / sd
+                row[f"{name} sd ratio"] = found[i].std() / sd
+            if many <= SHUFFLED:
+                moved = [
+                    (x.mean() - y.mean()) / e[1]
+                    for x, y, e in zip(found, other, exact, strict=True)
+                ]
+                row["moved by order, sd"] = max(map(abs, moved))
+            wall, busy = np.array(seconds).T
+            few = min(FEW, len(busy) // 2)
+            row |= {"seconds": wall.sum(), "of the processor": busy.sum()}
+            row["last in first"] = busy[-few:].sum() / busy[1 : few + 1].sum() if few else np.nan
+            row["MiB at peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            rows.append(row)
+            print(row, file=sys.stderr, flush=True)
     return pd.DataFrame(rows)
 
 
@@ -66,20 +81,24 @@ def _portions(many: int) -> Iterator[np.ndarray]:
         yield z + rng.normal(size=(size, ROWS))
 
 
-def _streamed(portions: object, seconds: list[float]) -> list[np.ndarray]:
+def _streamed(
+    portions: Iterable[np.ndarray], seconds: list[tuple[float, float]]
+) -> list[np.ndarray]:
     """Mu and log tau by the belief after the last portion."""
     program = bb.lift(hierarchy)
     loop = experts.make(experts.Settings(chains=1, draws=1000))
     belief = None
-    for i, y in enumerate(portions):  # type: ignore[call-overload]
-        started, key = time.monotonic(), jax.random.key(i)
+    for i, y in enumerate(portions):
+        started, busy, key = time.monotonic(), time.process_time(), jax.random.key(i)
         evidence = _evidence(program, y)
         if belief is None:
             found = loop.infer(program, evidence, key)
         else:
             found = loop.go_on(program, evidence, key, belief)
         belief = found.lifetime
-        seconds.append(time.monotonic() - started)
+        seconds.append((time.monotonic() - started, time.process_time() - busy))
+        if i % 100 == 99:
+            print(i + 1, *map(sum, zip(*seconds, strict=True)), file=sys.stderr, flush=True)
     assert belief is not None
     # Of the mixture that is carried, not of the run's draws: of these there are fewer.
     u, _ = belief.sample(jax.random.key(0), (DRAWS,))

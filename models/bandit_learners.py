@@ -1,10 +1,11 @@
 """Which learning algorithm does each subject use? Choices between two arms that pay with chance.
 
 Each subject has one of five rules, and numbers of its own: how fast it learns, how decided it is,
-how much it sticks to its last choice; how usual those are is given. The rules: Rescorla-Wagner; two
-rates, for better and for worse than expected; Pearce-Hall, whose rate follows surprise;
-win-stay-lose-shift; and a Bayesian who counts. Wilson & Collins (2019), "Ten simple rules for the
-computational modeling of behavioral data", eLife 8:e49547.
+how much it sticks to its last choice. How usual those are is given; with `--set group=1` it is
+inferred from all subjects. The rules: Rescorla-Wagner; two rates, for better and for worse than
+expected; Pearce-Hall, whose rate follows surprise; win-stay-lose-shift; and a Bayesian who counts.
+Wilson & Collins (2019), "Ten simple rules for the computational modeling of behavioral data", eLife
+8:e49547.
 """
 
 import jax
@@ -23,18 +24,35 @@ RULES = [
 ]
 
 
-def model(payoff, choice=None, state=None):
+def model(payoff, choice=None, state=None, *, group=False):
     """Choices 0 or 1; `payoff`, 0 or 1, is what either arm would pay: only the chosen is seen."""
     tasks, steps = payoff.shape[:2]
     usual = jnp.full(len(RULES), 1 / len(RULES))
+    heat_middle, heat_spread, stick_middle, stick_spread = 1.0, 0.6, 0.0, 0.6
+    if group:
+        lean = numpyro.sample("lean", dist.Normal(jnp.zeros(len(RULES)), 1).to_event(1))
+        usual = numpyro.deterministic("usual", jax.nn.softmax(lean))
+        rate_middle = numpyro.sample("rate_middle", dist.Normal(0, 0.7))
+        rate_spread = numpyro.sample("rate_spread", dist.HalfNormal(0.7))
+        heat_middle = numpyro.sample("heat_middle", dist.Normal(1, 0.5))
+        heat_spread = numpyro.sample("heat_spread", dist.HalfNormal(0.6))
+        stick_middle = numpyro.sample("stick_middle", dist.Normal(0, 0.5))
+        stick_spread = numpyro.sample("stick_spread", dist.HalfNormal(0.6))
+
+    def rate_of_a_subject(name):
+        if not group:
+            return numpyro.sample(name, dist.Uniform(0, 1), infer={"role": "algorithm"})
+        among = dist.Normal(rate_middle, rate_spread)
+        score = numpyro.sample(f"{name}_score", among, infer={"role": "algorithm"})
+        return numpyro.deterministic(name, jax.scipy.stats.norm.cdf(score))
+
     with numpyro.plate("task", tasks, dim=-2):
         rule = numpyro.sample(
             "rule", dist.Categorical(usual), infer={"role": "algorithm", "labels": RULES}
         )
-        rate = numpyro.sample("rate", dist.Uniform(0, 1), infer={"role": "algorithm"})
-        other = numpyro.sample("other_rate", dist.Uniform(0, 1), infer={"role": "algorithm"})
-        heat = numpyro.sample("heat", dist.LogNormal(1, 0.6))
-        stick = numpyro.sample("stick", dist.Normal(0, 0.6))
+        rate, other = rate_of_a_subject("rate"), rate_of_a_subject("other_rate")
+        heat = numpyro.sample("heat", dist.LogNormal(heat_middle, heat_spread))
+        stick = numpyro.sample("stick", dist.Normal(stick_middle, stick_spread))
     if state is None:
         state = jnp.broadcast_to(jnp.array([0.5, 0.5, 1.0, 1.0, 0.0]), (tasks, 5))
 

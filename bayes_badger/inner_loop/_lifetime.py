@@ -39,8 +39,10 @@ from bayes_badger.inner_loop._given import (
     tasks_by_effort,
     without_draws,
 )
+from bayes_badger.inner_loop._looked_up import LookedUp
 from bayes_badger.inner_loop._offline import Effort
 from bayes_badger.inner_loop._plan import Plan, prior_society, rows_to_look_at
+from bayes_badger.inner_loop._reused import POINTS, reusable
 from bayes_badger.inner_loop._rounds import Rounds, proposals
 from bayes_badger.inner_loop._society import Society
 from bayes_badger.inner_loop._split import assignments, count_of
@@ -80,6 +82,7 @@ class Shared(NamedTuple):
         by_task: Log evidence of each task where they share nothing, `[task]`; else None.
         messages: Log evidence of each task given what is shared, `[draw, task]`; None likewise.
         carried: What is believed of what tasks share, as experts, to go on from.
+        looked_up: Whether points of the tasks served all lifetimes.
     """
 
     lifetimes: np.ndarray
@@ -94,6 +97,7 @@ class Shared(NamedTuple):
     by_task: np.ndarray | None = None
     messages: np.ndarray | None = None
     carried: tuple[Carried, ...] = ()
+    looked_up: bool = False
 
 
 class Sizes(NamedTuple):
@@ -131,6 +135,8 @@ def told(found: Shared, sizes: Sizes) -> str:
         )
     if np.isinf(found.effective).all():
         tasks = "each task in closed form given it"
+    elif found.looked_up:
+        tasks = f"each task by {POINTS} points, weighed anew at each lifetime"
     else:
         tasks = f"each task by {sizes.of_task} given it"
     return (
@@ -211,6 +217,7 @@ class Weighed(NamedTuple):
         ess: Effective number of the points.
         effective: Of each assignment and task, the points of the task that count, `[s, task]`.
         after: The experts of each assignment, to be carried on.
+        looked_up: Whether points of the tasks served all lifetimes.
     """
 
     states: dict[str, np.ndarray]
@@ -223,6 +230,7 @@ class Weighed(NamedTuple):
     ess: float
     effective: np.ndarray
     after: tuple[Society, ...]
+    looked_up: bool = False
 
     @property
     def share(self) -> np.ndarray:
@@ -272,11 +280,15 @@ def weighed_lifetimes(
     tasks = OfTasks(*(np.stack(x)[:, :, back] for x in zip(*(y.tasks for y in each), strict=True)))
     effective = np.stack([x.effective for x in each])[:, back]
     count = log_weights.shape[1]
+    looked_up = work.looked_up is not None and work.looked_up.served
     total = float(np.logaddexp.reduce(log_weights.ravel()))
     share = np.exp(log_weights - total)
     ess = float(1.0 / (share**2).sum()) if count > 1 else float(draws)
     if count > 1:
         variance = max(1.0 / ess - 1.0 / share.size, 0.0)
+        if looked_up:
+            # The same points at all lifetimes, and so the same error.
+            variance += float(np.maximum(1 / _mean(share, effective) - 1 / POINTS, 0.0).sum())
     else:
         variance = float((1.0 / _mean(share, effective)).sum())
     return Weighed(
@@ -290,6 +302,7 @@ def weighed_lifetimes(
         ess,
         effective,
         tuple(near[i].after for i in kept),
+        looked_up,
     )
 
 
@@ -348,6 +361,7 @@ def infer_shared(
         told[0].astype(float) if alone else None,
         None if alone else told,
         () if alone else carried,
+        found.looked_up,
     )
 
 
@@ -384,6 +398,8 @@ class _Work:
             self.rows = rows_to_look_at(data_of(block), block.mask)
         self.one = data_of(evidence.select(np.arange(1)).padded())
         self.first = {name: jnp.asarray(x[0]) for name, x in own.items()}
+        serves = not hard.any() and reusable(program, evidence)
+        self.looked_up = LookedUp(program, own) if serves else None
 
     def near(
         self, states: Sequence[Mapping[str, Array]], before: Sequence[Carried | None]
@@ -403,7 +419,8 @@ class _Work:
             return [_Near(x) for x in assignments]
         alike = len({x.start.mean.shape for x in assignments}) == 1
         # One assignment alone is not worth the longer compilation.
-        together = alike and len(assignments) > 1 and not self.hard.any()
+        served = self.looked_up is not None and not assignments[0].asked.plan.straight
+        together = alike and len(assignments) > 1 and not self.hard.any() and not served
         if not (together and few(self.evidence.n_tasks)):
             return [_Near(x, self._near(x)) for x in assignments]
         (chunk,) = chunks_given(self.evidence)
@@ -492,10 +509,15 @@ class _Work:
             key = jax.random.fold_in(jax.random.fold_in(self.keys[1], portion), int(rounds.made))
             society, offer = double.proposed(rounds.society, key, self.sizes.points)
             points = np.asarray(offer.points)
-            keys = self.task_keys, key
-            joint = self._believed(assignment, points) + log_evidence_by_effort(
-                self.program, tasks, points, assignment.discrete, asked, keys
-            )
+            joint = self._believed(assignment, points)
+            reused = self._reused(assignment, points, tasks, joint, key)
+            if reused is None:
+                keys = self.task_keys, key
+                joint = joint + log_evidence_by_effort(
+                    self.program, tasks, points, assignment.discrete, asked, keys
+                )
+            else:
+                joint = joint + reused.log_evidence.sum(1, dtype=float)
             rounds = rounds._replace(society=society)
             rounds = double.heard(rounds, assignment.start, offer, joint, last)
             lowest = float(rounds.lowest)
@@ -520,17 +542,35 @@ class _Work:
         report: Report = silent,
     ) -> tuple[np.ndarray, OfTasks]:
         """Log p(a, D) at some lifetimes, and what each task said."""
-        of_tasks = tasks_by_effort(
-            self.program,
-            portion,
-            lifetimes,
-            assignment.discrete,
-            (asked, self._harder(asked)),
-            (self.task_keys, key),
-            report,
-        )
         own = self._believed(assignment, lifetimes)
+        of_tasks = self._reused(assignment, lifetimes, portion, own, key)
+        if of_tasks is None:
+            of_tasks = tasks_by_effort(
+                self.program,
+                portion,
+                lifetimes,
+                assignment.discrete,
+                (asked, self._harder(asked)),
+                (self.task_keys, key),
+                report,
+            )
         return own + of_tasks.log_evidence.sum(1, dtype=float), of_tasks
+
+    def _reused(
+        self,
+        assignment: Assignment,
+        lifetimes: np.ndarray,
+        portion: Portion,
+        own: np.ndarray,
+        key: PRNGKeyArray,
+    ) -> OfTasks | None:
+        """What tasks say by points that serve all lifetimes; None where these do not carry."""
+        if self.looked_up is None or assignment.asked.plan.straight:
+            return None
+        some = self.evidence.select(np.arange(portion.tasks))
+        return self.looked_up.at(
+            some, np.asarray(lifetimes, float), assignment.discrete, own, (self.task_keys, key)
+        )
 
     def _tasks(self, count: int | None = None) -> Portion:
         """The first so many tasks, or all."""

@@ -70,6 +70,22 @@ def test_the_normal_hierarchy_in_closed_form(gaussian, found):
     assert not _lifetime.doubts(found, evidence)
 
 
+@pytest.mark.slow
+def test_tasks_that_are_asked_apart_say_the_same(gaussian, found):
+    """In closed form it does not matter which tasks are held to be hard; draws differ."""
+    program, evidence = gaussian
+    hard, sizes = np.arange(TASKS) % 3 == 0, _lifetime.Sizes()
+    again = _lifetime.infer_shared(
+        program, evidence, jax.random.key(0), DRAWS, sizes, silent, hard=hard
+    )
+    assert abs(again.log_evidence - found.log_evidence) < 1e-2
+    np.testing.assert_allclose(again.lifetimes.mean(), found.lifetimes.mean(), atol=1e-2)
+    off = np.abs(again.tasks.mean(0) - found.tasks.mean(0))[:, 0] / found.tasks.std(0)[:, 0]
+    assert (off < SIGMAS * np.sqrt(2 / DRAWS)).all()
+    # Draws of two tasks of different kinds are not alike.
+    assert np.abs(np.corrcoef(again.tasks[:, :4, 0].T)[np.triu_indices(4, 1)]).max() < 0.9
+
+
 def test_a_task_that_is_left_out(gaussian, found):
     """From the messages alone, against conditionals of the joint normal in closed form."""
     program, evidence = gaussian

@@ -18,6 +18,7 @@ from bayes_badger.evidence import from_arrays
 from bayes_badger.inner_loop import _lifetime
 from bayes_badger.inner_loop._given import OfTasks
 from bayes_badger.inner_loop.experts import Experts
+from bayes_badger.inner_loop.messages import at_draws
 from bayes_badger.inner_loop.protocol import silent
 from bayes_badger.trust import given, judged
 from bayes_badger.trust.given_sampler import sampled_given
@@ -166,33 +167,27 @@ def counts(x, y=None):
 
 @pytest.mark.slow
 def test_an_outlier_that_its_experts_miss_and_more_of_them_do_not():
-    """A count of 30,000 where a few are expected, against quadrature."""
-    y = np.array([[1, 2], [30_000, 30_100], [0, 1], [3, 1]])
+    """A count of 30,000 where a few are expected: its evidence given mu, against quadrature."""
+    y = np.array([[1, 2], [30_000, 30_100]])
     program = bb.lift(counts, inputs=lambda key, t, s: {"x": jnp.zeros((t, s))})
     evidence = from_arrays(program.signature, {"x": np.zeros(y.shape)}, y)
-    sizes = _lifetime.Sizes(experts=8)
-    hard = np.array([False, True, False, False])
-    found = [
-        _lifetime.infer_shared(program, evidence, KEY, 400, sizes, silent, hard=x)
-        for x in (None, hard)
-    ]
-    assert found[0].effective[1] < _lifetime.ENOUGH_OF_TASK < found[1].effective[1]
-    mu, logs = np.linspace(-6, 10, 401), None
-    logs = norm.logpdf(mu)
-    for row in y:
-        # Where the counts are large their own width is that of the integrand.
-        centre, width = (np.log(row.mean()), 1 / np.sqrt(row.sum())) if row[0] > 100 else (0, 1)
+    mu, sizes = np.linspace(-2, 2, 32), _lifetime.Sizes()
+    values = {"mu": mu.astype(np.float32), "z": np.zeros((32, 2), np.float32)}
+    easy = at_draws(program, evidence, values, KEY, sizes.effort, sizes.of_task)
+    hard = at_draws(program, evidence, values, KEY, sizes.effort_of_hard, sizes.of_hard, True)
+    assert easy.effective[:, 1].mean() < _lifetime.ENOUGH_OF_TASK
+    assert easy.effective[:, 0].mean() > _lifetime.ENOUGH_OF_TASK
+    assert hard.effective.mean(0).min() > 10 * _lifetime.ENOUGH_OF_TASK
+    for i, row in enumerate(y):
+        # Where counts are large their own width is that of the integrand.
+        centre, width = (np.log(row.mean()), 1 / np.sqrt(row.sum())) if i else (0, 1)
         z = centre + width * np.linspace(-12, 8, 4001)
         rows = (row[:, None] * z - np.exp(z) - gammaln(row + 1.0)[:, None]).sum(0)
         of_mu = rows + norm.logpdf(z, mu[:, None], 1)
-        logs = logs + logsumexp(of_mu, axis=1) + np.log(z[1] - z[0])
-    share = np.exp(logs - logsumexp(logs))
-    mean = share @ mu
-    sd = np.sqrt(share @ (mu - mean) ** 2)
-    count = min(found[1].ess, 400)
-    drawn = found[1].lifetimes[:, 0]
-    assert abs(drawn.mean() - mean) < 5 * sd / np.sqrt(count)
-    assert abs(drawn.std() / sd - 1) < 5 / np.sqrt(2 * count)
-    z = drawn + found[1].tasks[:, 1, 0]
-    assert abs(z.mean() - np.log(y[1].mean())) < 5 * z.std() / np.sqrt(count) + 1e-3
-    np.testing.assert_allclose(z.std(), 1 / np.sqrt(y[1].sum()), rtol=5 / np.sqrt(2 * count))
+        exact = logsumexp(of_mu, axis=1) + np.log(z[1] - z[0])
+        # In single precision a log likelihood of 300,000 nats is known to .03 for each count.
+        error = 5 / np.sqrt(hard.effective[:, i].min()) + (0.1 if i else 0.0)
+        assert (np.abs(hard.log_evidence[:, i] - exact) < error).all()
+        # What mu hears of the task is how that changes.
+        change = hard.log_evidence[:, i] - exact
+        assert change.std() < 0.1

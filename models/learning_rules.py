@@ -23,6 +23,10 @@ FEATURES = 3
 # Rows that a rule remembers, where it remembers rows; numbers that a state has.
 ROWS, POOL = 32, 8
 SHAPE = (ROWS + 1, FEATURES + 1)
+# Units of the network of a learned rule, its weights, and where they start.
+HIDDEN = 6
+NETWORK = 6 * HIDDEN
+START = 0.5 * np.random.default_rng(1).normal(size=NETWORK).astype(np.float32)
 ALL_WEIGHTS = np.random.default_rng(0).normal(size=(POOL, FEATURES)).astype(np.float32)
 
 
@@ -113,6 +117,16 @@ def recognise(state, x, y, h):
     return state.at[:POOL, FEATURES].add(-0.5 * off**2)
 
 
+def improve(state, x, y, h):
+    """How far each weight moves is said by a small network, which an outer loop has learned."""
+    into, bias, out = np.split(np.arange(NETWORK), [4 * HIDDEN, 5 * HIDDEN])
+    network, weights = h["network"], state[0, :FEATURES]
+    error = y - line(state, x, h)
+    seen = jnp.stack([error * x, jnp.full(FEATURES, error), x, weights], -1)
+    hidden = jnp.tanh(seen @ network[into].reshape(4, HIDDEN) + network[bias])
+    return state.at[0, :FEATURES].add(h["rate"] * (hidden @ network[out]))
+
+
 def nothing():
     """All numbers 0."""
     return jnp.zeros(SHAPE)
@@ -131,33 +145,41 @@ RULES = {
     "memoriser": (nothing, pool_says, recognise),
 }
 
+# One that is on no shelf before an outer loop has learned it.
+LEARNED = {"learned": (nothing, line, improve)}
 
-def model(x, answer=None, state=None, *, learned=False):
+
+def model(x, answer=None, state=None, *, learned=False, rules="listed"):
     """Answers of a learner of one rule; `x` has two inputs.
 
     With `--set learned=1` how usual each rule is is a parameter, for an outer loop over lifetimes.
+    With `rules=learned` the only rule is a network, whose weights are parameters; with `rules=both`
+    it is one more.
     """
     tasks, steps = x.shape[:2]
-    usual = jnp.full(len(RULES), 1 / len(RULES))
+    shelf = {"listed": RULES, "learned": LEARNED, "both": RULES | LEARNED}[rules]
+    usual = jnp.full(len(shelf), 1 / len(shelf))
     if learned:
         usual = numpyro.param("usual", usual, constraint=dist.constraints.simplex)
-    rule = numpyro.sample("rule", dist.Categorical(usual), infer={"labels": list(RULES)})
+    rule = numpyro.sample("rule", dist.Categorical(usual), infer={"labels": list(shelf)})
     rate = numpyro.sample("rate", dist.LogNormal(-1.5, 0.7))
     decay = numpyro.sample("decay", dist.Uniform(0, 1))
     noise = numpyro.sample("noise", dist.LogNormal(-1.5, 0.5))
     h = {"rate": rate, "decay": decay, "noise": noise}
+    if rules != "listed":
+        h["network"] = numpyro.param("network", jnp.asarray(START))
     inputs = jnp.concatenate([x, jnp.ones((tasks, steps, 1))], -1)
-    starts = [start() for start, _, _ in RULES.values()]
+    starts = [start() for start, _, _ in shelf.values()]
     if state is None:
         state = jnp.broadcast_to(jax.lax.select_n(rule, *starts), (tasks, *SHAPE))
 
     def predict(state, x):
-        each = [lambda s, x, say=say: say(s, x, h) for _, say, _ in RULES.values()]
+        each = [lambda s, x, say=say: say(s, x, h) for _, say, _ in shelf.values()]
         return jax.lax.switch(rule, each, state, x)
 
     def learn(state, seen):
         x, y = seen
-        each = [lambda s, x, y, f=f: f(s, x, y, h) for _, _, f in RULES.values()]
+        each = [lambda s, x, y, f=f: f(s, x, y, h) for _, _, f in shelf.values()]
         after = jax.vmap(lambda s, x, y: jax.lax.switch(rule, each, s, x, y))(state, x, y)
         return after, jax.vmap(predict)(state, x)
 

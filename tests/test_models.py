@@ -6,6 +6,7 @@ A new program is one function and one row in `SHELF`.
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import special, stats
@@ -455,6 +456,19 @@ def test_every_rule_is_as_written_by_hand(case):
             rows = case.program.log_likelihood_of(*jax.tree.map(in_double, (given, case.data)))
         expected = by_hand(one)[case.program.outcome.site]
         np.testing.assert_allclose(rows, expected, rtol=1e-5, atol=1e-5, err_msg=str(rule))
+
+
+def test_a_learned_rule_moves_weights_as_written_by_hand():
+    module, rng = load_program("learning_rules").module, np.random.default_rng(0)
+    weights, x, y, network = (rng.normal(size=n) for n in (3, 3, (), module.NETWORK))
+    state = jnp.zeros(module.SHAPE).at[0, :3].set(weights)
+    after = module.improve(state, jnp.asarray(x), y, {"rate": 0.3, "network": jnp.asarray(network)})
+    error, into = y - weights @ x, network[:24].reshape(4, 6)
+    for i in range(3):
+        seen = np.array([error * x[i], error, x[i], weights[i]])
+        moved = np.tanh(seen @ into + network[24:30]) @ network[30:]
+        np.testing.assert_allclose(after[0, i], weights[i] + 0.3 * moved, rtol=1e-5)
+    assert not after[1:].any()
 
 
 def test_its_own_table(case):

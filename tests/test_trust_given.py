@@ -8,6 +8,7 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
+import xarray as xr
 from hierarchies import gaussian_evidence
 from scipy.special import gammaln, logsumexp
 from scipy.stats import norm
@@ -20,6 +21,9 @@ from bayes_badger.inner_loop._given import OfTasks
 from bayes_badger.inner_loop.experts import Experts
 from bayes_badger.inner_loop.messages import at_draws
 from bayes_badger.inner_loop.protocol import silent
+from bayes_badger.labels import Labels
+from bayes_badger.report import trusted
+from bayes_badger.runs import Run
 from bayes_badger.trust import given, judged
 from bayes_badger.trust.given_sampler import sampled_given
 
@@ -80,6 +84,16 @@ def test_tasks_are_flagged_by_their_points(gaussian, posterior):
     assert list(verdicts.flagged) == [False, True, False]
     assert set(verdicts.table()) == {"ess", "missed", "flagged", "done"}
     assert (verdicts.done == "weighed").all()
+
+
+def test_the_report_tells_what_was_looked_for(gaussian, posterior):
+    """No second look, no Pareto k: nothing stands there."""
+    _, verdicts = judged(*gaussian, posterior, KEY)
+    table = Labels(*gaussian).of_tasks(dict(verdicts.table()))
+    tree = xr.DataTree.from_dict({"/trust": table})
+    spec = {"name": "r", "evidence": {"task_name": "task"}}
+    run = Run(spec=spec, tree=tree, evidence=gaussian[1].to_dataset())
+    assert trusted._flagged(run) == [["1", "", "", "2", "weighed"]]
 
 
 def test_closed_forms_are_not_judged(gaussian, posterior):

@@ -109,13 +109,19 @@ def _flagged(run: Run) -> list[list[str]]:
     return [
         [
             label(str(i if labels is None else labels[i])),
-            number(100 * float(table["missed"].values[i]), 1) + "%",
-            number(float(table["pareto_k"].values[i]), 2),
-            number(float(table["ess"].values[i]), 0),
+            _known(table, "missed", int(i), 1, 100.0, "%"),
+            _known(table, "pareto_k", int(i), 2),
+            _known(table, "ess", int(i), 0),
             plain(str(table["done"].values[i])),
         ]
         for i in worst
     ]
+
+
+def _known(table: Any, name: str, i: int, places: int, times: float = 1.0, unit: str = "") -> str:
+    """A number of a task's verdict; nothing where it was not looked for."""
+    value = float(table[name].values[i]) if name in table else np.nan
+    return "" if np.isnan(value) else number(times * value, places) + unit
 
 
 def _fine(run: Run, found: Diagnostics) -> str:

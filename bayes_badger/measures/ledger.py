@@ -26,17 +26,19 @@ from scipy.special import logsumexp
 from bayes_badger.errors import BadgerError
 from bayes_badger.evidence import Evidence
 from bayes_badger.evidence.compiled import data_of, task_columns_of
+from bayes_badger.inner_loop.experts import Experts, Settings
 from bayes_badger.inner_loop.messages import messages, straight, under
 from bayes_badger.inner_loop.protocol import InnerLoop, Report, silent
 from bayes_badger.measures.estimate import Estimate, mean_of
 from bayes_badger.measures.prequential import doubling, prior_values, score_spans
+from bayes_badger.outer_loop.objective import log_evidence_and_slopes
 from bayes_badger.program import Data, Program
+from bayes_badger.program.parameters import free
 
 TERMS = ("noise", "task", "algorithm", "outer", "inner")
 # Fewer draws of a belief than this do not carry the predictive of a block.
 FEW = 20.0
-# Points of each expert of a task, and sets of them, where tasks share nothing: tasks with the same
-# outcomes have the same error, which is no less in the mean of many tasks.
+# Points of each expert of a task, and sets of them, where discrete latents are summed.
 POINTS, SETS = 64, 2
 # Draws of the prior over which what all tasks share is integrated out, and bounds that far apart.
 SHARED, APART = 1000, 0.1
@@ -133,13 +135,21 @@ def log_evidence(
 def alone(program: Program, drawn: Lifetimes, key: PRNGKeyArray) -> tuple[np.ndarray, float]:
     """Log p(D_i) in nats, `[lifetime, task]`, where nothing is shared; by how much all may be off.
 
-    The error of the mean over tasks that comes of the points, told by sets of them.
+    By independent draws of experts near each posterior, and of the prior: points that are spread
+    evenly have an error in common, which no number of tasks averages out. Where experts do not
+    apply two sets of such points tell it.
     """
+    loop = Experts(Settings())
+    if not program.discrete and loop.why_not(program, drawn.evidence) is None:
+        said, _ = log_evidence_and_slopes(
+            program, free(program), drawn.evidence, loop, key, slopes=False
+        )
+        return said.reshape(drawn.at.shape), 0.0
     keys = jax.random.split(key)
     none = prior_values(program, drawn.evidence, keys[0], SETS)
-    said = messages(program, drawn.evidence, none, keys[1], points=POINTS).log_evidence
-    off = float(said.mean(1).std(ddof=1) / np.sqrt(SETS))
-    return (logsumexp(said, axis=0) - np.log(SETS)).reshape(drawn.at.shape), off
+    both = messages(program, drawn.evidence, none, keys[1], points=POINTS).log_evidence
+    off = float(both.mean(1).std(ddof=1) / np.sqrt(SETS))
+    return (logsumexp(both, axis=0) - np.log(SETS)).reshape(drawn.at.shape), off
 
 
 def given_own(program: Program, drawn: Lifetimes, key: PRNGKeyArray) -> np.ndarray:

@@ -22,7 +22,8 @@ import pandas as pd
 
 from bayes_badger.evidence import Evidence, from_arrays
 from bayes_badger.inner_loop._integrated import constrained
-from bayes_badger.inner_loop._lifetime import Sizes, infer_shared
+from bayes_badger.inner_loop._lifetime import infer_shared
+from bayes_badger.inner_loop._lifetime_rounds import Sizes
 from bayes_badger.inner_loop.protocol import silent
 from bayes_badger.program import Program, from_inputs, lift
 from bayes_badger.shelves import load_program

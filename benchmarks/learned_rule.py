@@ -21,7 +21,8 @@ import numpy as np
 import pandas as pd
 
 from bayes_badger.evidence import Evidence, from_arrays
-from bayes_badger.inner_loop._lifetime import Sizes, weighed_lifetimes
+from bayes_badger.inner_loop._lifetime_rounds import Sizes
+from bayes_badger.inner_loop._lifetimes_weighed import weighed_lifetimes
 from bayes_badger.inner_loop.protocol import silent
 from bayes_badger.outer_loop import Settings, learn_lifetimes
 from bayes_badger.program import Program, from_inputs, lift

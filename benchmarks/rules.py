@@ -32,13 +32,13 @@ from scipy.special import softmax
 from scipy.stats import chisquare, norm, qmc
 
 from bayes_badger.evidence import Evidence, from_arrays
-from bayes_badger.inner_loop import _lifetime
+from bayes_badger.inner_loop import _lifetime, _lifetime_rounds
 from bayes_badger.inner_loop.protocol import silent
 from bayes_badger.program import Data, Program, from_inputs, lift, read_signature
 from bayes_badger.shelves import load_program
 
 TASKS, STEPS, DRAWS, BINS, POWER, AT_ONCE = 2, 8, 400, 20, 11, 50
-SIZES = _lifetime.Sizes(experts=16, points=16)
+SIZES = _lifetime_rounds.Sizes(experts=16, points=16)
 NAMES, SBC = ("rate", "decay", "noise"), 1000
 # The normals of the quadrature: their variances in those found, what is added to them, and how flat
 # the weights are by which they are found.

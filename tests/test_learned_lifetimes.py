@@ -13,7 +13,7 @@ from scipy.stats import multivariate_normal
 import bayes_badger as bb
 from bayes_badger.errors import BadgerError
 from bayes_badger.evidence import from_arrays
-from bayes_badger.inner_loop._lifetime import Sizes
+from bayes_badger.inner_loop._lifetime_rounds import Sizes
 from bayes_badger.outer_loop import Settings, learn, learn_lifetimes, lifetimes, newton
 from bayes_badger.program.parameters import as_table, bound, free, moving_supports
 

@@ -16,7 +16,7 @@ from scipy.stats import multivariate_normal, norm
 import bayes_badger as bb
 from bayes_badger.errors import BadgerError
 from bayes_badger.evidence import from_arrays
-from bayes_badger.inner_loop import _in_double, _lifetime, grid
+from bayes_badger.inner_loop import _in_double, _lifetime, _lifetime_rounds, grid
 from bayes_badger.inner_loop import enumerate as enumerate_loop
 from bayes_badger.inner_loop import experts as experts_loop
 from bayes_badger.inner_loop.messages import messages
@@ -35,7 +35,7 @@ def gaussian():
 
 
 def inferred(program, evidence, key=0, sizes=None):
-    sizes = sizes or _lifetime.Sizes()
+    sizes = sizes or _lifetime_rounds.Sizes()
     return _lifetime.infer_shared(program, evidence, jax.random.key(key), DRAWS, sizes, silent)
 
 
@@ -74,7 +74,7 @@ def test_the_normal_hierarchy_in_closed_form(gaussian, found):
 def test_tasks_that_are_asked_apart_say_the_same(gaussian, found):
     """In closed form it does not matter which tasks are held to be hard; draws differ."""
     program, evidence = gaussian
-    hard, sizes = np.arange(TASKS) % 3 == 0, _lifetime.Sizes()
+    hard, sizes = np.arange(TASKS) % 3 == 0, _lifetime_rounds.Sizes()
     again = _lifetime.infer_shared(
         program, evidence, jax.random.key(0), DRAWS, sizes, silent, hard=hard
     )
@@ -180,7 +180,7 @@ def test_experts_that_are_elsewhere_are_told(gaussian, monkeypatch):
         society = society._replace(mean=mean, root=root)
         return _in_double.begun(society)._replace(log_evidence=np.zeros(()))
 
-    monkeypatch.setattr(_lifetime._Work, "_learned", astray)
+    monkeypatch.setattr(_lifetime_rounds.Work, "_learned", astray)
     program, evidence = gaussian
     told = _lifetime.doubts(inferred(program, evidence), evidence)
     assert "the experts missed what tasks share" in told[0]

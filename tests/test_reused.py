@@ -10,7 +10,7 @@ from scipy.stats import norm
 
 import bayes_badger as bb
 from bayes_badger.evidence import from_arrays
-from bayes_badger.inner_loop import _lifetime, _looked_up
+from bayes_badger.inner_loop import _lifetime, _lifetime_rounds, _looked_up
 from bayes_badger.inner_loop._reused import POINTS, reusable
 from bayes_badger.inner_loop.protocol import silent
 
@@ -97,7 +97,7 @@ def by_quadrature(evidence):
 def test_points_that_serve_all_lifetimes_against_quadrature():
     program, evidence = with_evidence(heads)
     log_evidence, (mean, sd), (means, sds) = by_quadrature(evidence)
-    sizes = _lifetime.Sizes(experts=16, points=16)
+    sizes = _lifetime_rounds.Sizes(experts=16, points=16)
     found = _lifetime.infer_shared(program, evidence, jax.random.key(0), DRAWS, sizes, silent)
     assert found.looked_up
     assert abs(found.log_evidence - log_evidence) < SIGMAS * found.log_evidence_error

@@ -16,7 +16,7 @@ from scipy.stats import norm
 import bayes_badger as bb
 from bayes_badger.belief import Draws, Posterior
 from bayes_badger.evidence import from_arrays
-from bayes_badger.inner_loop import _lifetime
+from bayes_badger.inner_loop import _lifetime, _lifetime_rounds
 from bayes_badger.inner_loop._given import OfTasks
 from bayes_badger.inner_loop.experts import Experts
 from bayes_badger.inner_loop.messages import at_draws
@@ -185,7 +185,7 @@ def test_an_outlier_that_its_experts_miss_and_more_of_them_do_not():
     y = np.array([[1, 2], [30_000, 30_100]])
     program = bb.lift(counts, inputs=lambda key, t, s: {"x": jnp.zeros((t, s))})
     evidence = from_arrays(program.signature, {"x": np.zeros(y.shape)}, y)
-    mu, sizes = np.linspace(-2, 2, 32), _lifetime.Sizes()
+    mu, sizes = np.linspace(-2, 2, 32), _lifetime_rounds.Sizes()
     values = {"mu": mu.astype(np.float32), "z": np.zeros((32, 2), np.float32)}
     easy = at_draws(program, evidence, values, KEY, sizes.effort, sizes.of_task)
     hard = at_draws(program, evidence, values, KEY, sizes.effort_of_hard, sizes.of_hard, True)

@@ -35,7 +35,8 @@ from bayes_badger.inner_loop._assigned import infer_assigned, too_many, unfit_as
 from bayes_badger.inner_loop._carried import Carried, carried_from, carried_mixture
 from bayes_badger.inner_loop._chunks import over_chunks
 from bayes_badger.inner_loop._integrated import DrawSettings, constrained
-from bayes_badger.inner_loop._lifetime import Sizes, doubts, infer_shared, told
+from bayes_badger.inner_loop._lifetime import doubts, infer_shared, told
+from bayes_badger.inner_loop._lifetime_rounds import Sizes
 from bayes_badger.inner_loop._offline import Effort, refit_only, take_in
 from bayes_badger.inner_loop._plan import (
     Plan,

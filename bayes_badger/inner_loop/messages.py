@@ -29,7 +29,7 @@ from bayes_badger.inner_loop._given import (
     weighed_one,
     without_latents,
 )
-from bayes_badger.inner_loop._lifetime import Sizes
+from bayes_badger.inner_loop._lifetime_rounds import Sizes
 from bayes_badger.inner_loop._offline import Effort
 from bayes_badger.inner_loop._plan import Plan, prior_society, rows_to_look_at
 from bayes_badger.inner_loop._split import assignments

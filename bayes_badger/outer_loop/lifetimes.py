@@ -28,7 +28,8 @@ from bayes_badger.errors import BadgerError
 from bayes_badger.evidence import Evidence
 from bayes_badger.evidence.compiled import data_of, task_columns_of
 from bayes_badger.inner_loop._integrated import constrained
-from bayes_badger.inner_loop._lifetime import Sizes, Weighed, weighed_lifetimes
+from bayes_badger.inner_loop._lifetime_rounds import Sizes
+from bayes_badger.inner_loop._lifetimes_weighed import Weighed, weighed_lifetimes
 from bayes_badger.inner_loop.protocol import Report, silent
 from bayes_badger.program import LIFETIME, TASK, Data, Program
 from bayes_badger.program.parameters import bound, moving_supports

@@ -25,7 +25,7 @@ from jaxtyping import Key
 from bayes_badger.errors import BadgerError, listed
 from bayes_badger.evidence import Evidence
 from bayes_badger.inner_loop._alone import unfit_given
-from bayes_badger.inner_loop._lifetime import Sizes
+from bayes_badger.inner_loop._lifetime_rounds import Sizes
 from bayes_badger.inner_loop._split import unfit
 from bayes_badger.inner_loop.protocol import Report, silent
 from bayes_badger.outer_loop import descent, newton

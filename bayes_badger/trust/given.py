@@ -23,7 +23,8 @@ from bayes_badger.evidence import Evidence
 from bayes_badger.evidence.compiled import task_columns_of
 from bayes_badger.inner_loop._given import OfTasks
 from bayes_badger.inner_loop._integrated import constrained
-from bayes_badger.inner_loop._lifetime import ENOUGH_OF_TASK, Sizes, told_missed
+from bayes_badger.inner_loop._lifetime import ENOUGH_OF_TASK, told_missed
+from bayes_badger.inner_loop._lifetime_rounds import Sizes
 from bayes_badger.inner_loop._split import assignments
 from bayes_badger.inner_loop.experts import Experts, Settings
 from bayes_badger.inner_loop.messages import at_draws, lifetime_coordinates

@@ -1,7 +1,8 @@
 """Measures in nats against exact values: closed forms, and estimators that see a program only.
 
-    uv run python -m benchmarks measures [closed nested level coin draw process pairs eight ...]
+    uv run python -m benchmarks measures [PART ...]
 
+Parts are closed, nested, level, coin, draw, process, pairs, designs and eight; by default all.
 Each part is a list of rows. A closed form must come within 1e-6 of its truth, relatively, where the
 truth is computed by other means: entropies of all outcomes, sums over all sequences, quadrature. An
 estimator must have a standard error below 2% of the truth or .005 nats, and be no further from it
@@ -300,6 +301,37 @@ def eight() -> Iterator[Row]:
             )
 
 
+def designs() -> Iterator[Row]:
+    """The same table over many designs, closed forms alone: 20 tasks of 4,000 lifetimes.
+
+    By other means: entropies of all outcomes of a task, or by the sum of what tasks say of mu.
+    """
+    rng, ones = np.random.default_rng(2), np.ones((8, 1))
+    for rows, (of_weights, shared, pair) in EIGHT.items():
+        found, truth = [], []
+        for _ in range(20):
+            x = rng.normal(size=(200, 20, rows, 8))
+            own = exact.shared_regressions(x, towards=ones)
+            found.append(
+                [own.given.mean(-1), *own.of_algorithm[:, [0, 4, 19]].T, own.between[:, 0, 1]]
+            )
+            noise = 0.25 * np.eye(rows)
+            given = x @ np.swapaxes(x, -1, -2) + noise
+            total = (x @ ones)[..., 0]
+            said = (total * np.linalg.solve(given, total[..., None])[..., 0]).sum(-1) * 64 / 3
+            of_mu = [0.5 * np.log1p(said[:, :k].sum(1)) for k in (1, 5, 20)]
+            two = 0.5 * np.log1p(said[:, :2]).sum(1) - 0.5 * np.log1p(said[:, :2].sum(1))
+            of_w = 0.5 * (np.linalg.slogdet(given)[1] - np.linalg.slogdet(noise)[1]).mean(1)
+            truth.append([of_w, *of_mu, two])
+        mean, known = (np.concatenate(z, 1).mean(1) for z in (found, truth))
+        error = np.concatenate(truth, 1).std(1) / np.sqrt(4000)
+        names = "I(w;D|mu)", *(f"I(mu;D_1..{k})" for k in (1, 5, 20)), "I(D_1;D_2)"
+        for i, given_value in enumerate((of_weights, *shared, pair)):
+            within = (0.001 if rows < 20 else 0.02) + 4 * error[i]
+            label = f"{names[i]} M={rows}, many designs"
+            yield Row(label, known[i], mean[i], given=(given_value, within))
+
+
 def _designs_error(rows: int, many: int) -> float:
     """Of the mean over designs, by how much the information of single designs differs."""
     designs = np.random.default_rng(1).normal(size=(200, rows, 8))
@@ -313,6 +345,7 @@ PARTS: dict[str, Callable[[], Iterator[Row]]] = {
     "coin": coins,
     "process": processes,
     "pairs": pairs,
+    "designs": designs,
     "eight": eight,
 }
 

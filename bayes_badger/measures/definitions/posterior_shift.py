@@ -39,6 +39,10 @@ if TYPE_CHECKING:
 QUESTION = "How far did the evidence move the belief, about the algorithm and about each task?"
 REFERENCE = "Itti & Baldi (2009), Bayesian surprise; the chain rule of relative entropy"
 PER_TASK = "per_task"
+# Points of each of a task's experts where tasks share nothing. With the usual 16 log p(D_i) is .01
+# too low for coins of eight tosses, in the mean, .03 for logistic regressions; with these .004 for
+# coins.
+POINTS = 512
 
 
 def shift(log_likelihood: np.ndarray, log_evidence: float, error: float = 0.0) -> Estimate:
@@ -143,9 +147,13 @@ def _found(
     np.add.at(tasks.T, subject.evidence.task_index, rows.T)
     total = shift(tasks.sum(1), *subject.log_evidence)
     flat = {n: x.reshape(-1, *x.shape[2:]) for n, x in subject.draws.items()}
-    said = messages(subject.program, subject.evidence, flat, jax.random.key(seed), report=report)
+    alone = not subject.program.select("lifetime")
+    if alone:  # the same at all draws: once, with more points
+        flat = {n: x[:1] for n, x in flat.items()}
+    key, points = jax.random.key(seed), POINTS if alone else None
+    said = messages(subject.program, subject.evidence, flat, key, points=points, report=report)
     each = mean_of(tasks - said.log_evidence)
-    if not subject.program.select("lifetime"):
+    if alone:
         return total, None, each
     return total, shift(said.log_evidence.sum(1), *subject.log_evidence), each
 

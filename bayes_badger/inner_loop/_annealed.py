@@ -29,6 +29,7 @@ from jaxtyping import Array, Float, Key
 from bayes_badger.inner_loop._chunks import each_task
 from bayes_badger.inner_loop._climb import Climbed, climb
 from bayes_badger.inner_loop._given import Given, straight_one, weighed_one
+from bayes_badger.inner_loop._held import Held
 from bayes_badger.inner_loop._offline import Effort
 from bayes_badger.inner_loop._policy import Untaught
 from bayes_badger.inner_loop._sites import Sites
@@ -72,32 +73,12 @@ class Annealed(NamedTuple):
     rises: Any
 
 
-class Tempered(eqx.Module):
+class Tempered(Held):
     """A program given an assignment, its factors and likelihood to a power: a `OneTask`."""
 
     program: Program
     assignment: Mapping[str, Array]
     power: Float[Array, ""]
-
-    @property
-    def size(self) -> int:
-        """Length of a task's flat vector."""
-        return self.program.task_size
-
-    @property
-    def information(self) -> str:
-        """Where its information comes from."""
-        return self.program.information
-
-    @property
-    def outcome(self) -> Any:
-        """What is observed."""
-        return self.program.outcome
-
-    @property
-    def example(self) -> Data:
-        """As the program's."""
-        return self.program.example
 
     def rows_and_factors(self, z: Float[Array, " z"], data: Data) -> tuple[Array, Array]:
         """As the program's, to the power."""

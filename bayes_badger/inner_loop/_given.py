@@ -31,6 +31,7 @@ from bayes_badger.inner_loop._chunks import (
     through_chunks,
 )
 from bayes_badger.inner_loop._climb import expand
+from bayes_badger.inner_loop._held import Held
 from bayes_badger.inner_loop._offline import Effort, climbed_into, log_joint_of
 from bayes_badger.inner_loop._plan import Plan, make_plan, prior_society
 from bayes_badger.inner_loop._policy import Untaught
@@ -51,32 +52,12 @@ EVEN = 2
 LOOKED_AT = 3
 
 
-class Given(eqx.Module):
+class Given(Held):
     """A program in which all that tasks share is held fixed: a task's own flat vector is left."""
 
     program: Program
     lifetime: Float[Array, " lifetime"]
     discrete: Mapping[str, Array]
-
-    @property
-    def size(self) -> int:
-        """Length of a task's own flat vector."""
-        return self.program.task_size
-
-    @property
-    def information(self) -> str:
-        """Where its information comes from."""
-        return self.program.information
-
-    @property
-    def outcome(self) -> Any:
-        """What is observed."""
-        return self.program.outcome
-
-    @property
-    def example(self) -> Data:
-        """As the program's."""
-        return self.program.example
 
     def rows_and_factors(self, z: Float[Array, " z"], data: Data) -> tuple[Array, Array]:
         """Log likelihood of each row of one task, and of its own factors."""

@@ -133,9 +133,9 @@ TABLE = {"task": [1, 1, 2], "x": [0.1, 0.2, 0.3], "y": [0.3, 0.1, 0.9]}
 
 
 def mixture_of_many(x, y=None):
-    """Too many discrete values to sum over."""
+    """Too many discrete values to sum over, that all tasks share."""
+    kind = numpyro.sample("kind", dist.Bernoulli(0.3).expand([13]).to_event(1))
     with numpyro.plate("task", x.shape[0], dim=-2):
-        kind = numpyro.sample("kind", dist.Bernoulli(0.3).expand([13]).to_event(1))
         slopes = numpyro.sample("slopes", dist.Normal(0.0, 1.0).expand([4]).to_event(1))
         with numpyro.plate("step", x.shape[1], dim=-1):
             mean = kind.sum(-1) + jnp.exp(slopes).sum(-1) * x

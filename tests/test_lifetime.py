@@ -160,7 +160,7 @@ def test_few_tasks_at_once_are_what_they_are_round_by_round(monkeypatch):
     y = rng.normal(size=(4, 1)) + 0.4 * x + rng.normal(size=(4, 3))
     evidence = from_arrays(program.signature, {"x": x}, y, {}).select_rows([0, 1, 2, 6, 9, 10])
     together = inferred(program, evidence)
-    monkeypatch.setattr(_lifetime, "few", lambda tasks: False)
+    monkeypatch.setattr(_lifetime_rounds, "few", lambda tasks: False)
     alone = inferred(program, evidence)
     assert abs(together.log_evidence - alone.log_evidence) < SIGMAS * alone.log_evidence_error
     share, count = alone.discrete["way"].mean(), min(alone.ess, DRAWS)

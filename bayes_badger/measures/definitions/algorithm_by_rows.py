@@ -69,7 +69,10 @@ def algorithm_by_rows(
     subject = opened(run, program)
     shared = subject.program.select(LIFETIME)
     if not shared:
-        raise BadgerError(f"{run.name}: tasks of {subject.program.name} share nothing")
+        raise BadgerError(
+            f"{run.name}: tasks of {subject.program.name} share nothing: algorithm_by_rows is of "
+            "programs with a latent outside the task plate; posterior_shift follows one task"
+        )
     if subject.log_evidence is None:
         raise BadgerError(
             f"{run.name}: algorithm_by_rows needs the log evidence, which its inner loop does not "

@@ -214,6 +214,24 @@ def test_plates_of_ones_own():
     np.testing.assert_allclose(values["kinds"] - a.sum(), z[:, :3], rtol=1e-5, atol=1e-5)
 
 
+def test_a_support_that_ends_at_another_latent():
+    def shares(x, y=None):
+        top = numpyro.sample("top", dist.LogNormal(0, 1))
+        with numpyro.plate("task", x.shape[0], dim=-2):
+            z = numpyro.sample("z", dist.Uniform(0, top))
+            with numpyro.plate("step", x.shape[1], dim=-1):
+                numpyro.sample("y", dist.Normal(z * x, 1), obs=y)
+
+    program = lift(shares)
+    assert [(x.name, x.shape) for x in program.latents] == [("top", ()), ("z", ())]
+    for kind in (WHITENED, UNCONSTRAINED):
+        placed = program.with_coordinates({"z": kind})
+        values = placed.constrain(jnp.zeros(1), jnp.array([[0.0], [3.0]]), {})
+        assert values["top"] == pytest.approx(1)
+        assert values["z"][0] == pytest.approx(0.5)
+        assert 0.9 < values["z"][1] < values["top"]
+
+
 def test_deterministics_without_a_value_of_their_own_are_left_out():
     program = lift(astray)
     assert [x.name for x in program.derived] == ["twice"]

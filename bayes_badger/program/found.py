@@ -110,8 +110,22 @@ def mend_value_per_row(trial: Trial, latent: str) -> str:
     return "make the column it depends on keyword-only"
 
 
-def latents_of(sites: Mapping[str, Site]) -> tuple[Latent, ...]:
-    """The latents, in the program's order."""
+def latents_of(trial: Trial) -> tuple[Latent, ...]:
+    """The latents, in the program's order.
+
+    They are looked at in the midst of the walk: a support whose ends are latents themselves is not
+    to be asked for its shape after that.
+    """
+    found: list[Latent] = []
+
+    def ask(data: Data) -> None:
+        found.extend(_latents(trial.walk(data).sites))
+
+    jax.eval_shape(ask, trial.data)
+    return tuple(found)
+
+
+def _latents(sites: Mapping[str, Site]) -> list[Latent]:
     latents = []
     for name, site in sites.items():
         if site.kind != "latent":
@@ -140,7 +154,7 @@ def latents_of(sites: Mapping[str, Site]) -> tuple[Latent, ...]:
                 labels=site.labels,
             )
         )
-    return tuple(latents)
+    return latents
 
 
 def derived_of(trial: Trial, sites: Mapping[str, Site]) -> tuple[Derived, ...]:

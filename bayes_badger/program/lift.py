@@ -98,7 +98,7 @@ def _lift(model: Callable[..., Any], signature: Signature, example: Data, key: A
             name=signature.program,
             model=model,
             signature=signature,
-            latents=latents_of(sites),
+            latents=latents_of(trial),
             derived=derived_of(trial, sites),
             outcome=outcome_of(trial, sites[outcome]),
             information=EXPECTED if information_is_known(trial) else OBSERVED,

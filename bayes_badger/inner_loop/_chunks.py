@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from bayes_badger.evidence import Evidence
@@ -45,6 +46,25 @@ def each_task[Out](function: Callable[[Any], Out], xs: Any) -> Out:
     shared = jax.shard_map(some, mesh=mesh, in_specs=(spread,), out_specs=spread, check_vma=False)
     found: Out = shared(xs)
     return found
+
+
+def in_batches[Out](function: Callable[[Any], Out], xs: Any, batch: int) -> Out:
+    """`jax.lax.map` in batches, of a function whose outputs may be without entries too.
+
+    Example:
+        >>> [x.shape for x in in_batches(lambda x: (x, jnp.zeros(0)), jnp.arange(5.0), 2)]
+        [(5,), (5, 0)]
+    """
+    shapes = jax.eval_shape(function, jax.tree.map(lambda x: x[0], xs))
+    leaves, tree = jax.tree.flatten(shapes)
+
+    def some(xs: Any) -> list[Any]:
+        return [x for x in jax.tree.leaves(function(xs)) if x.size]
+
+    many, found = len(jax.tree.leaves(xs)[0]), iter(jax.lax.map(some, xs, batch_size=batch))
+    every = [next(found) if x.size else jnp.zeros((many, *x.shape), x.dtype) for x in leaves]
+    out: Out = jax.tree.unflatten(tree, every)
+    return out
 
 
 class Chunk(NamedTuple):

@@ -27,6 +27,7 @@ from bayes_badger.inner_loop._chunks import (
     Chunk,
     chunk_of,
     each_task,
+    in_batches,
     positions,
     through_chunks,
 )
@@ -343,7 +344,7 @@ def of_chunk(
             effective = jnp.where(share > 0, share * each.effective, 0.0).sum()
             return OfTasks(total, latents, which, effective)
 
-        return jax.lax.map(at, (at_which, draw_keys), batch_size=batch)
+        return in_batches(at, (at_which, draw_keys), batch)
 
     return each_task(one, tasks)
 

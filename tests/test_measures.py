@@ -57,6 +57,14 @@ def told(found):
     return console.export_text()
 
 
+def drawn_on(axes):
+    """How many artists: a curve with its error bars, or a row of bars with theirs, is one."""
+    pieces = {x for one in axes.containers for x in one.get_children()}
+    loose = {*axes.lines, *axes.collections, *axes.patches, *axes.images} - pieces
+    within = [x for x in axes.containers if getattr(x, "errorbar", None) is not None]
+    return len(loose) + len(axes.containers) - len(within)
+
+
 def test_every_measure_has_a_row_here():
     assert set(QUICK) == set(registry.NAMES)
 
@@ -78,6 +86,9 @@ def test_the_contract(name, request, tmp_path):
         assert found[quantity].attrs["long_name"]
     axes = bb.measures.plot(found)
     assert axes.get_xlabel()
+    figure = bb.measures.plot(found, backend="plotly")
+    assert len(figure.data) + len(figure.layout.shapes) == drawn_on(axes)
+    assert figure.layout.xaxis.title.text == axes.get_xlabel()
     assert "…" not in told(found)
     files = store(found, tmp_path)
     again = xr.load_dataset(files[0])
@@ -147,7 +158,9 @@ def test_the_command_line_lists_stores_and_tells(eight_schools, tmp_path, capsys
         "posterior_shift.nc",
         "posterior_shift.png",
     ]
-    assert main(["measure", "posterior_shift", path.name, "--out", str(tmp_path)]) == 0
+    page = ["--picture", "html"]
+    assert main(["measure", "posterior_shift", path.name, "--out", str(tmp_path), *page]) == 0
+    assert (path / "measures" / "posterior_shift.html").read_text().startswith("<!doctype html>")
     assert "what tasks share" in capsys.readouterr().out
     assert bb.load(path).name == path.name
 

@@ -10,6 +10,8 @@ from PIL import Image
 from test_report import hostile_run
 
 import bayes_badger as bb
+from bayes_badger.measures import picture
+from bayes_badger.measures.labelled import Quantity, labelled
 
 pytestmark = pytest.mark.browser
 
@@ -113,3 +115,21 @@ def test_the_net_log_would_tell_of_a_request(chromium, tmp_path):
     _, asked, console = looked_at(chromium, page, tmp_path, size=(400, 300))
     assert "http://127.0.0.1:9/x.png" in asked
     assert any("oh" in line for line in console)
+
+
+def test_a_picture_to_zoom_in_asks_for_nothing_and_runs_nothing(chromium, tmp_path):
+    hostile = "<img src=x onerror=console.log('runs')>"
+    found = labelled(
+        "posterior_shift",
+        "none",
+        {"per_task": Quantity("shift", np.array([0.5, 1.5]), 0.1, dims=("task",))},
+        {"task": ["a", hostile]},
+    )
+    page = tmp_path / "picture.html"
+    picture.save(found, page)
+    pointed = "Plotly.Fx.hover('picture', [{curveNumber: 0, pointNumber: 1}])"
+    page.write_text(page.read_text().replace("</body>", f"<script>{pointed}</script></body>"))
+    pixels, asked, console = looked_at(chromium, page, tmp_path, size=(900, 600))
+    assert asked == set()
+    assert console == []
+    assert (pixels == (0, 114, 178)).all(-1).mean() > 0.05  # its bars

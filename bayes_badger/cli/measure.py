@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -62,10 +62,14 @@ def measure(
         typer.Option(
             "--to",
             metavar="DIR",
-            help="Where to write NAME.nc and NAME.png.",
+            help="Where to write NAME.nc and its picture.",
             show_default="measures in the run's folder",
         ),
     ] = None,
+    picture: Annotated[
+        Literal["png", "svg", "pdf", "html"],
+        typer.Option(help="The picture's format; html is a page to zoom in, and needs plotly."),
+    ] = "png",
     seed: options.Seed = 0,
     out: options.Out = Path(options.DEFAULT_OUT),
     quiet: options.Quiet = False,
@@ -76,6 +80,7 @@ def measure(
 
     Example: `badger measure posterior_shift last`
     """
+    from bayes_badger.measures import picture as pictures
     from bayes_badger.measures import registry
     from bayes_badger.runs.listing import find_run
 
@@ -87,6 +92,7 @@ def measure(
     path = find_run(run, out)
     target = path / FOLDER if to is None else to
     checks.check_folder(target, "--to")
+    pictures.check(picture)
     if model is not None:
         checks.check_model(model)
     answers, refused = [], {}
@@ -110,7 +116,7 @@ def measure(
                     raise
                 refused[one] = str(error)
             else:
-                answers.append((found, storing.store(found, target)))
+                answers.append((found, storing.store(found, target, picture)))
     _answer(screen, answers, refused)
 
 

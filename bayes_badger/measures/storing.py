@@ -14,12 +14,13 @@ from bayes_badger.measures import picture
 from bayes_badger.runs.netcdf import write_netcdf
 
 
-def store(found: xr.Dataset, folder: str | Path) -> tuple[Path, Path]:
+def store(found: xr.Dataset, folder: str | Path, kind: str = "png") -> tuple[Path, Path]:
     """Writes NAME.nc and NAME.png; what was there of that name is replaced.
 
     Args:
         found: What a measure returned.
         folder: Where to; made if it does not exist.
+        kind: The end of the picture's name: png, svg, pdf, or html for a page to zoom in.
 
     Returns:
         The two files.
@@ -28,7 +29,7 @@ def store(found: xr.Dataset, folder: str | Path) -> tuple[Path, Path]:
         BadgerError: Where they cannot be written; what was there before is there still.
     """
     place, name = Path(folder).expanduser().absolute(), str(found.attrs["measure"])
-    data, image = place / f"{name}.nc", place / f"{name}.png"
+    data, image = place / f"{name}.nc", place / f"{name}.{kind}"
     try:
         place.mkdir(parents=True, exist_ok=True)
         _whole(data, lambda path: write_netcdf(path, found))

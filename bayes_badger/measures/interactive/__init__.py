@@ -1,0 +1,1 @@
+"""Pictures of matplotlib as figures of plotly, to zoom in and to point at."""

@@ -7,6 +7,7 @@ Nobody imports what stands on a shelf. A listing reads the files without running
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import importlib
 import os
@@ -166,7 +167,8 @@ def load_program(name_or_path: str | Path) -> LoadedProgram:
         raise BadgerError(f"'{text}': after the colon stands the name of one function of the file")
     path = find("models", Path(before) if isinstance(name_or_path, Path) else before)
     source = _read(path)
-    module = _execute(path, source)
+    on_shelf = _on_shelf(path)
+    module = _shelved(path, source) if on_shelf else _execute(path, source)
     chosen = function or _the_program(path, source, module)
     model = getattr(module, chosen, None)
     if not callable(model):
@@ -181,8 +183,17 @@ def load_program(name_or_path: str | Path) -> LoadedProgram:
         module=module,
         path=path,
         sha256=hashlib.sha256(source).hexdigest(),
-        on_shelf=_on_shelf(path),
+        on_shelf=on_shelf,
     )
+
+
+@functools.lru_cache
+def _shelved(path: Path, source: bytes) -> ModuleType:
+    """A program of the shelf is executed once, so that what was compiled for it is found again.
+
+    A file of the user's is executed each time: it may read others, which may have changed.
+    """
+    return _execute(path, source)
 
 
 def _the_program(path: Path, source: bytes, module: ModuleType) -> str:

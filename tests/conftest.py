@@ -1,10 +1,7 @@
 """Shared by all tests; quick ones check array annotations. Processes: ../conftest.py."""
 
-import gc
 import os
-from pathlib import Path
 
-import equinox as eqx
 import jax
 import pytest
 from jaxtyping import install_import_hook
@@ -21,19 +18,13 @@ jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
-# What is compiled is mapped into memory, and Linux ends a process of more than 65,530 mappings.
-MAPPINGS = Path("/proc/self/maps")
-MANY = 25_000
-
-
 @pytest.fixture(autouse=True, scope="module")
 def what_is_compiled_is_forgotten():
     """Once there is much of it, between two files of tests; it comes back from the disk."""
+    from bayes_badger.program.crowding import forget_if_crowded
+
     yield
-    if MAPPINGS.exists() and MAPPINGS.read_bytes().count(b"\n") > MANY:
-        eqx.clear_caches()
-        jax.clear_caches()
-        gc.collect()
+    forget_if_crowded(most=25_000)
 
 
 @pytest.fixture

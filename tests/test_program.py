@@ -1,6 +1,7 @@
 """A lifted program: its parts, its densities against NumPyro's own, and its compilations."""
 
 import dataclasses
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +26,7 @@ from programs import (
 
 from bayes_badger.errors import BadgerError
 from bayes_badger.program import UNCONSTRAINED, WHITENED, Data, Step, lift
+from bayes_badger.program.crowding import forget_if_crowded
 from bayes_badger.shelves import load_program, names
 
 
@@ -316,6 +318,49 @@ def test_traced_once_per_shape():
         program.terms(jnp.zeros(0), jnp.ones((6, 1)) * shift, data)
         program.with_coordinates({"z": WHITENED}).terms(jnp.zeros(0), jnp.ones((6, 1)), data)
     assert calls == [(6, 2)]
+
+
+def test_what_was_compiled_is_found_again_by_whoever_lifts_anew():
+    calls = []
+
+    def counted(x, y=None, *, width=1.0):
+        calls.append(width)
+        with numpyro.plate("task", x.shape[0], dim=-2):
+            z = numpyro.sample("z", dist.Normal(0, 1))
+            with numpyro.plate("step", x.shape[1], dim=-1):
+                numpyro.sample("y", dist.Normal(z * x, width), obs=y)
+
+    data = Data({"x": jnp.ones((6, 2))}, {}, jnp.ones((6, 2)))
+
+    def traced(**settings):
+        program = lift(counted, settings=settings)
+        calls.clear()
+        program.terms(jnp.zeros(0), jnp.ones((6, 1)), data)
+        return len(calls)
+
+    assert [traced(), traced()] == [1, 0]
+    assert [traced(width=2.0), traced(width=2.0)] == [1, 0]
+    # Equal numbers of another type are another program: a whole number is not compiled to a real.
+    assert [traced(width=3.0), traced(width=2)] == [1, 1]
+
+
+def test_what_is_compiled_is_forgotten_where_there_is_too_much():
+    calls = []
+
+    @jax.jit
+    def counted(x):
+        calls.append(x.shape)
+        return x + 1
+
+    for _ in range(2):
+        counted(jnp.ones(3))
+    assert not forget_if_crowded(most=10**9)
+    counted(jnp.ones(3))
+    assert len(calls) == 1
+    forgotten = forget_if_crowded(most=0)
+    counted(jnp.ones(3))
+    assert len(calls) == (2 if forgotten else 1)
+    assert forgotten == sys.platform.startswith("linux")
 
 
 def test_the_prior_is_drawn_as_numpyro_draws_it(lifted):

@@ -250,6 +250,29 @@ def test_an_edited_file_is_loaded_anew(tmp_path):
     assert first.sha256 != again.sha256
 
 
+def test_a_file_of_the_shelf_is_executed_once_until_it_changes(checkout):
+    first, again = load_program("wave"), load_program("wave")
+    assert first.model is again.model
+    (checkout / "models" / "wave.py").write_text(PROGRAM + "\n# changed\n")
+    assert load_program("wave").model is not first.model
+
+
+def test_a_file_of_the_users_is_executed_each_time(tmp_path):
+    """It may read another, which has changed."""
+    written(
+        tmp_path,
+        "mine.py",
+        "from pathlib import Path\n"
+        "number = Path(__file__).with_suffix('.txt').read_text()\n"
+        "def model(x, y=None): return number\n",
+    )
+    told = []
+    for number in "12":
+        written(tmp_path, "mine.txt", number)
+        told.append(load_program(tmp_path / "mine.py").model(0))
+    assert told == ["1", "2"]
+
+
 def test_an_unreadable_file_is_told(tmp_path, monkeypatch):
     path = written(tmp_path, "mine.py", PROGRAM)
 

@@ -11,6 +11,7 @@ import jax
 from jaxtyping import Array
 
 from bayes_badger.errors import BadgerError, did_you_mean, listed
+from bayes_badger.program.crowding import forget_if_crowded
 from bayes_badger.program.examples import STEPS, TASKS, from_inputs, guesses
 from bayes_badger.program.found import (
     Trial,
@@ -69,6 +70,7 @@ def lift(
         >>> [(latent.name, latent.scope) for latent in program.latents], program.size
         ([('p', 'task')], 1)
     """
+    forget_if_crowded()
     signature = read_signature(model, name, groups)
     bound = _bind(model, signature, settings or {})
     key = jax.random.key(seed)
@@ -142,4 +144,21 @@ def _bind(
             raise BadgerError(
                 f"{signature.program} has no setting '{key}'{did_you_mean(key, known)}: {has}"
             )
-    return functools.partial(model, **settings) if settings else model
+    return _Bound(model, **settings) if settings else model
+
+
+class _Bound(functools.partial[Any]):
+    """A program with settings; equal to another with the same, so that it is not compiled again."""
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Bound):
+            return NotImplemented
+        return self.func is other.func and _exactly(self.keywords) == _exactly(other.keywords)
+
+    def __hash__(self) -> int:
+        return hash((self.func, *self.keywords))
+
+
+def _exactly(settings: Mapping[str, Any]) -> dict[str, tuple[type, Any]]:
+    """With types: 1, 1.0 and True are equal, and compiled to different things."""
+    return {name: (type(value), value) for name, value in settings.items()}

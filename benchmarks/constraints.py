@@ -21,6 +21,7 @@ import pandas as pd
 from bayes_badger.inner_loop import _taught, experts
 from bayes_badger.inner_loop.experts import Experts
 from bayes_badger.outer_loop.breeding import Settings, breed
+from bayes_badger.program.crowding import forget_if_crowded
 from benchmarks.accuracy import tasks_of
 from benchmarks.families import sources
 from benchmarks.transfer import divergences
@@ -57,6 +58,7 @@ def run(steps: str = "200", *variants: str) -> pd.DataFrame:
         numbers = sum(x.size for x in jax.tree.leaves(policy))
         rows.append({"variant": name, "numbers": numbers, **_looked_at(policy)})
         print(rows[-1], file=sys.stderr, flush=True)
+        forget_if_crowded()
     return pd.DataFrame(rows)
 
 

@@ -1,8 +1,8 @@
 """Forgets what was compiled before the operating system ends the process for it.
 
-What XLA compiles is mapped into memory, some thousands of ranges for a fit, and Linux allows a
-process 65,530 of them (`vm.max_map_count`). One more, and XLA ends the process: after twenty fits
-of different programs in one notebook, say, with all that was in it.
+What XLA compiles is mapped into memory, some thousands of ranges for a fit, and Linux by default
+allows a process 65,530 of them (`vm.max_map_count`). One more, and XLA ends the process: a notebook
+that has fitted some twenty different programs, say, with all that was in it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import equinox as eqx
 import jax
 
 MAPPED, ALLOWED = Path("/proc/self/maps"), Path("/proc/sys/vm/max_map_count")
-# A single fit may take a quarter.
+# The other half is for what is compiled until the next program is lifted.
 SHARE = 0.5
 
 

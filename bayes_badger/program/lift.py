@@ -153,12 +153,17 @@ class _Bound(functools.partial[Any]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, _Bound):
             return NotImplemented
-        return self.func is other.func and _exactly(self.keywords) == _exactly(other.keywords)
+        return self._told() == other._told()
 
     def __hash__(self) -> int:
-        return hash((self.func, *self.keywords))
+        return hash(self._told())
+
+    def _told(self) -> tuple[Any, ...]:
+        """What tells it apart: 1, 1.0 and True do. With what may change later it is only itself."""
+        values = [*enumerate(self.args), *self.keywords.items()]
+        if not all(type(x) in _PLAIN for _, x in values):
+            return (id(self),)
+        return id(self.func), *((name, type(x), repr(x)) for name, x in values)
 
 
-def _exactly(settings: Mapping[str, Any]) -> dict[str, tuple[type, Any]]:
-    """With types: 1, 1.0 and True are equal, and compiled to different things."""
-    return {name: (type(value), value) for name, value in settings.items()}
+_PLAIN = (bool, int, float, str, type(None))

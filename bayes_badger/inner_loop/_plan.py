@@ -20,6 +20,7 @@ from bayes_badger.inner_loop._predictive import CLOUD, LINE, NORMAL, SCALED_NORM
 from bayes_badger.inner_loop._society import Society
 from bayes_badger.program import Data, OneTask, Program
 from bayes_badger.program.program import EXPECTED
+from bayes_badger.program.quadratic import is_linear_gaussian
 
 # At most so many directions are split; those of less than a share of the most bent one are not.
 MOST, SHARE = 3, 0.05
@@ -33,17 +34,15 @@ class Plan(NamedTuple):
     """How experts start, and how they predict.
 
     Attributes:
-        directions: Orthonormal, most nonlinear first, `[u, r]`; r = 0 where all is linear-Gaussian.
+        directions: Orthonormal, most nonlinear first, `[u, r]`, along which the prior is split.
         predictive: How to integrate a predictive.
+        straight: Whether one Gaussian is proved to be the posterior, so that one expert is as good
+            as many.
     """
 
     directions: np.ndarray
     predictive: str
-
-    @property
-    def straight(self) -> bool:
-        """Whether one Gaussian is the posterior, so that one expert is as good as many."""
-        return self.directions.shape[1] == 0
+    straight: bool = False
 
 
 def make_plan(program: OneTask, data: Data) -> Plan:
@@ -54,16 +53,30 @@ def make_plan(program: OneTask, data: Data) -> Plan:
         data: Rows, `[1, row, ...]`, with outcomes, which matter only where a family's information
             has no closed form.
     """
+    if is_linear_gaussian(program, data):
+        return straight_plan(program.size, _predictive(program, False))
+    return bent_plan(program, data)
+
+
+def bent_plan(program: OneTask, data: Data) -> Plan:
+    """The plan of a program that is not proved to be linear-Gaussian; as `make_plan`."""
     base = jnp.asarray(cloud(POINTS, program.size), jnp.float32)
     found = _bends(program, base, data)
     bends, size, sloped = np.asarray(found[0], float), float(found[1]), bool(found[2])
-    directions = np.zeros((program.size, 0))
+    # Information that is the same wherever it was looked at proves nothing: of |z| it is, too.
+    directions = np.eye(program.size)[:, :MOST]
     if size > 0 and np.isfinite(bends).all():
         values, vectors = np.linalg.eigh(bends)
         relative = np.sqrt(np.maximum(values, 0.0) / size)[::-1]
         kept = (relative > STRAIGHT) & (relative > SHARE * relative[0])
-        directions = vectors[:, ::-1][:, :MOST][:, kept[:MOST]]
+        if kept.any():
+            directions = vectors[:, ::-1][:, :MOST][:, kept[:MOST]]
     return Plan(directions, _predictive(program, sloped))
+
+
+def straight_plan(size: int, predictive: str) -> Plan:
+    """Where one Gaussian is the posterior: the prior is not split."""
+    return Plan(np.zeros((size, 0)), predictive, straight=True)
 
 
 def plan_of_example(program: Program, key: PRNGKeyArray) -> Plan:

@@ -1,10 +1,9 @@
 """What of a program can be integrated in closed form, and what is left for a sum or a lattice.
 
 A set of latents is Gaussian given all others where the log density is a polynomial of degree two in
-them together, so that every third difference over them is zero. That is tried, rather than read
-off the program: at random points, in float64, with steps as wide as the prior, on the evidence at
-hand. (`theta = mu + tau * u` is of third degree in tau and u together; given tau it is of second.)
-Among all sets that will do, the one is taken that leaves the cheapest rest.
+them together. That is proved by reading the traced program (`program.quadratic`): values at some
+points could not show it, since a density may be saturated at all of them. Among all sets for which
+the proof succeeds, the one is taken that leaves the cheapest rest.
 """
 
 from __future__ import annotations
@@ -15,25 +14,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
 
 from bayes_badger.errors import listed
 from bayes_badger.evidence import Evidence
-from bayes_badger.inner_loop._density import Part, parts_of
+from bayes_badger.evidence.compiled import data_of
 from bayes_badger.inner_loop._quadratic import Where
 from bayes_badger.program import LIFETIME, TASK, WHITENED, Latent, Program
+from bayes_badger.program.quadratic import not_quadratic, positions
 
 # Dimensions of a lattice; assignments of discrete latents of a task, and of a lifetime.
 DIMS, STATES = 3, 4096
-# Latents among which differences are taken; points at which; tasks that are looked at.
-LATENTS, POINTS, TASKS = 10, 3, 256
-BATCH = 16
-# A third difference this small beside its terms is rounding.
-ROUNDING = 1e-9
+# So many latents at most are tried for closed forms: every subset of them is a choice.
+LATENTS = 10
 
 
 @dataclass(frozen=True)
@@ -115,11 +108,10 @@ def _split(key: Identity) -> Split | str:
             return found
         states[scope] = found
     latents = [latent for latent in program.latents if not latent.discrete]
-    third = _third_differences(program, evidence, latents, states)
-    chosen = _cheapest(latents, third, bool(states[TASK]))
+    chosen = _cheapest(latents, _unproved(program, evidence, latents, states), bool(states[TASK]))
     if isinstance(chosen, str):
         return chosen
-    positions = _positions(program)
+    places = positions(program)
 
     def where(names: set[str]) -> Where:
         return Where(
@@ -128,7 +120,7 @@ def _split(key: Identity) -> Split | str:
                     i
                     for latent in program.select(scope)
                     if latent.name in names
-                    for i in positions[latent.name]
+                    for i in places[latent.name]
                 )
                 for scope in (LIFETIME, TASK)
             )
@@ -181,10 +173,10 @@ def _assignments(key: Identity, scope: str) -> dict[str, np.ndarray] | str:
 
 
 def _cheapest(
-    latents: Sequence[Latent], third: np.ndarray | None, tasks_are_summed: bool
+    latents: Sequence[Latent], unproved: np.ndarray | None, tasks_are_summed: bool
 ) -> set[str] | str:
     """The names of the latents to integrate in closed form; or why no choice will do."""
-    count = len(latents) if third is not None else 0
+    count = len(latents) if unproved is not None else 0
     options = itertools.chain.from_iterable(
         itertools.combinations(range(count), size) for size in range(count, -1, -1)
     )
@@ -192,7 +184,7 @@ def _cheapest(
     why = (DIMS + 1, DIMS + 1)
     for option in options:
         chosen = list(option)
-        if third is not None and third[np.ix_(chosen, chosen, chosen)].any():
+        if unproved is not None and unproved[np.ix_(chosen, chosen, chosen)].any():
             continue
         rest = [x for i, x in enumerate(latents) if i not in option]
         dims = {s: sum(x.size for x in rest if x.scope == s) for s in (LIFETIME, TASK)}
@@ -214,97 +206,24 @@ def _cheapest(
     )
 
 
-def _positions(program: Program) -> dict[str, range]:
-    positions, at = {}, {LIFETIME: 0, TASK: 0}
-    for latent in program.latents:
-        positions[latent.name] = range(at[latent.scope], at[latent.scope] + latent.size)
-        at[latent.scope] += latent.size
-    return positions
-
-
 def count_of(states: Mapping[str, np.ndarray]) -> int:
     """How many assignments there are: one where there is nothing to assign."""
     return len(next(iter(states.values()))) if states else 1
 
 
-def _third_differences(
+def _unproved(
     program: Program,
     evidence: Evidence,
     latents: Sequence[Latent],
     states: Mapping[str, Mapping[str, np.ndarray]],
 ) -> np.ndarray | None:
-    """Whether the log density has a third difference over three latents, `[s, s, s]`.
+    """Which three latents are not proved to be jointly quadratic, `[s, s, s]`.
 
-    None where it was not looked for: there are too many, or the outcome is discrete, for which no
-    family is quadratic.
+    None where no proof is tried: there are too many latents, or the outcome is discrete, for which
+    no family is quadratic.
     """
-    count = len(latents)
-    if not count or count > LATENTS or program.outcome.discrete:
+    if not latents or len(latents) > LATENTS or program.outcome.discrete:
         return None
-    step = max(1, evidence.n_tasks // TASKS)
-    parts = parts_of(evidence.select(np.arange(0, evidence.n_tasks, step)))
-    tasks = sum(len(part.tasks) for part in parts)
-    chance = np.random.default_rng(0)
-    positions = _positions(program)
-    found = np.zeros((count,) * 3, bool)
-    combinations = np.array(list(itertools.product(range(count + 1), repeat=3)))
-    whole = len(combinations)
-    # A remainder would be compiled a second time.
-    combinations = np.resize(combinations, (-(-whole // BATCH) * BATCH, 3))
-    for _ in range(POINTS):
-        sizes = ((program.lifetime_size,), (tasks, program.task_size))
-        moves = [[0.7 * chance.normal(size=size) for size in sizes] for _ in range(4)]
-        lifetime, task = (np.repeat(x[None], len(combinations), 0) for x in moves[0])
-        for axis, (a_move, z_move) in enumerate(moves[1:]):
-            for i, latent in enumerate(latents):
-                at = list(positions[latent.name])
-                moved = combinations[:, axis] == i + 1
-                if latent.scope == LIFETIME:
-                    lifetime[np.ix_(moved, at)] += a_move[at]
-                else:
-                    task[np.ix_(moved, range(tasks), at)] += z_move[:, at]
-        drawn = {
-            name: x[chance.integers(len(x))]
-            for scope in states.values()
-            for name, x in scope.items()
-        }
-        with jax.enable_x64(True):
-            given = jax.tree.map(jnp.asarray, (lifetime, task, parts, drawn))
-            values = np.asarray(_densities(program, *given))
-        values = values[:whole].reshape(*(count + 1,) * 3, -1)
-        for s, t, u in itertools.product(range(count), repeat=3):
-            corners = values[np.ix_([0, s + 1], [0, t + 1], [0, u + 1])]
-            with np.errstate(invalid="ignore"):
-                # Where the density is zero the difference is no number, and not small either.
-                difference = np.diff(np.diff(np.diff(corners, axis=0), axis=1), axis=2)[0, 0, 0]
-            size = np.abs(corners).max((0, 1, 2))
-            found[s, t, u] |= not (np.abs(difference) <= ROUNDING * (1 + size)).all()
-    return found
-
-
-# Compiled in haste, for it is run a few times only.
-@eqx.filter_jit(compiler_options={"xla_backend_optimization_level": 0})  # type: ignore[call-overload]
-def _densities(
-    program: Program,
-    lifetimes: Array,
-    tasks: Array,
-    parts: Sequence[Part],
-    discrete: Mapping[str, Array],
-) -> Array:
-    """Log density of each task and of the lifetime, at some points: `[n, task + 1]`."""
-
-    def one(xs: tuple[Array, Array]) -> Array:
-        lifetime, task = xs
-        found = []
-        for part in parts:
-            lead = {
-                name: x
-                if program.latent(name).scope == LIFETIME
-                else jnp.broadcast_to(x, (len(part.tasks), *x.shape))
-                for name, x in discrete.items()
-            }
-            terms = program.terms(lifetime, task[part.tasks], part.data, lead)
-            found.append(terms.task + jnp.where(part.mask, terms.log_likelihood, 0.0).sum(1))
-        return jnp.concatenate([*found, terms.lifetime[None]])
-
-    return jax.lax.map(one, (lifetimes, tasks), batch_size=BATCH)
+    some = data_of(evidence.select(np.arange(min(2, evidence.n_tasks))).padded())
+    first = {name: x[0] for scope in states.values() for name, x in scope.items()}
+    return not_quadratic(program, some, latents, first)

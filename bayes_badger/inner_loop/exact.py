@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import equinox as eqx
 from jaxtyping import PRNGKeyArray
 
@@ -13,6 +15,8 @@ from bayes_badger.inner_loop._integrated import DrawSettings, integrate_all, spl
 from bayes_badger.inner_loop._split import split
 from bayes_badger.inner_loop.protocol import Report, silent
 from bayes_badger.program import Program
+
+PROVED = "the log density is proved to be quadratic in all latents together"
 
 
 class Settings(DrawSettings):
@@ -47,7 +51,8 @@ class Exact(StepByStep):
     ) -> Posterior:
         """The posterior of a whole lifetime, with its density and log evidence."""
         found = split_for("exact", self.why_not(program, evidence), program, evidence)
-        return integrate_all(program, evidence, found, self.settings, key, report)
+        posterior = integrate_all(program, evidence, found, self.settings, key, report)
+        return dataclasses.replace(posterior, notes=(PROVED, *posterior.notes))
 
 
 def make(settings: Settings) -> Exact:

@@ -44,6 +44,7 @@ from bayes_badger.inner_loop._plan import (
     plan_of_example,
     prior_society,
     rows_to_look_at,
+    straight_plan,
 )
 from bayes_badger.inner_loop._policy import Policy, Untaught
 from bayes_badger.inner_loop._portions import at_one_length, portions
@@ -244,7 +245,7 @@ class Experts(eqx.Module):
     def plan(self, program: Program, evidence: Evidence) -> Plan:
         """What is settled before any outcome is looked at."""
         if not evidence.n_rows:
-            return Plan(np.zeros((program.size, 0)), CLOUD)
+            return straight_plan(program.size, CLOUD)
         some = np.flatnonzero(evidence.lengths)[:256]
         block = evidence.select(some).padded()
         return make_plan(program, rows_to_look_at(data_of(block), block.mask))

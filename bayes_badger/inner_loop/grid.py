@@ -77,7 +77,10 @@ def told(program: Program, found: Split) -> str:
     closed = [x.name for x in program.latents if x.name in names - sums - set(found.names)]
     parts = [f"a lattice over {listed(found.names)}"] if found.names else []
     parts += [f"sums over {listed(x.name for x in program.latents if x.name in sums)}"] * bool(sums)
-    parts += [f"closed forms for {listed(closed)}"] if closed else []
+    if closed:
+        parts.append(
+            f"closed forms for {listed(closed)}, in which the log density is proved quadratic"
+        )
     return f"integrated by {'; '.join(parts)}"
 
 

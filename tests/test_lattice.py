@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from scipy.special import gammaln
+from scipy.special import gammaln, ndtr
+from scipy.stats import beta
 
 from bayes_badger.inner_loop import _interpolation
 from bayes_badger.inner_loop._lattice import log_standard_normal
@@ -143,3 +144,28 @@ def test_the_density_of_cell_draws_integrates_to_one():
     target = log_standard_normal(draws) + log_likelihood(None, draws) - found.log_evidence
     ratio = np.exp(target - log_density)
     assert abs(ratio.mean() - 1) < 5 * ratio.std() / np.sqrt(len(ratio))
+
+
+def test_draws_are_as_wide_as_what_was_integrated():
+    """Of a posterior in one dimension that leans: mean, sd and quantiles, of many draws."""
+    many, rows, yes = 200_000, 8, 7
+
+    def log_likelihood(which, u):
+        p = np.clip(ndtr(u[:, 0]), 1e-300, 1.0)
+        return yes * np.log(p) + (rows - yes) * np.log(np.clip(ndtr(-u[:, 0]), 1e-300, 1.0))
+
+    (integral,) = integrate(log_likelihood, 1, 1)
+    true = beta(1 + yes, 1 + rows - yes)
+    u, _ = _interpolation.draw(integral.lattices[0], many, np.random.default_rng(0))
+    p = ndtr(u[:, 0])
+    error = 1 / np.sqrt(many)
+    assert abs((p.mean() - true.mean()) / true.std()) < 5 * error
+    assert abs(p.std() / true.std() - 1) < 5 * error
+    for q in (0.01, 0.05, 0.5, 0.95, 0.99):
+        assert abs((p < true.ppf(q)).mean() - q) < 5 * error * np.sqrt(q * (1 - q)) + 1e-4
+    # One lattice's own proposals are wider than that, and their density says by how much.
+    at, log_density = integral.lattices[0].draw(many, np.random.default_rng(1))
+    logs = integral.lattices[0].log_density().max()
+    weights = np.exp(log_likelihood(None, at) - 0.5 * at[:, 0] ** 2 - log_density - logs)
+    again = np.average(ndtr(at[:, 0]), weights=weights)
+    assert abs(again - true.mean()) < 5 * error * true.std()

@@ -3,9 +3,10 @@
     log p(D_i | a) = log ∫ p(z | a) p(D_i | z, a) dz
 
 Given a, tasks do not touch each other. Where one Gaussian is the posterior of z a climb gives the
-integral in closed form; else a few experts climb, are refitted where asked for, and importance
-weights of their points give it without bias. The points are the same at every lifetime but for the
-experts' own places, so that what noise they have hardly differs from one lifetime to the next.
+integral in closed form; else a few experts climb, are refitted where asked for, and points that
+cover the posterior around them give it: by quadrature in one and two dimensions, by importance
+weights in more (`_covering`). The points are the same at every lifetime but for the experts' own
+places, so that what error they have hardly differs from one lifetime to the next.
 """
 
 from __future__ import annotations
@@ -32,12 +33,13 @@ from bayes_badger.inner_loop._chunks import (
     through_chunks,
 )
 from bayes_badger.inner_loop._climb import expand
+from bayes_badger.inner_loop._covering import drawn, integral, proposals
 from bayes_badger.inner_loop._held import Held
 from bayes_badger.inner_loop._offline import Effort, climbed_into, log_joint_of
-from bayes_badger.inner_loop._plan import Plan, make_plan, prior_society
+from bayes_badger.inner_loop._plan import Plan, bent_plan, make_plan, prior_society
 from bayes_badger.inner_loop._policy import Untaught
 from bayes_badger.inner_loop._portions import at_one_length
-from bayes_badger.inner_loop._refit import offered, refitted, weighed
+from bayes_badger.inner_loop._refit import refitted
 from bayes_badger.inner_loop._society import Society
 from bayes_badger.inner_loop.protocol import Report, silent
 from bayes_badger.program import Data, OneTask, Program
@@ -49,7 +51,7 @@ AT_ONCE = 2**17
 MANY, WIDE = 512, 4
 # Padded cells for each row up to which all tasks are padded at once.
 EVEN = 2
-# Lifetimes at which it is looked at whether tasks are straight.
+# Lifetimes at which it is looked at along which directions tasks are bent.
 LOOKED_AT = 3
 
 
@@ -79,21 +81,24 @@ class OfTasks(NamedTuple):
         latents: Draws of each task's flat vector given a, `[..., draw, z]`.
         states: Which assignment of the task's discrete latents each has, `[..., draw]`.
         effective: Effective number of the points that gave it; infinite for closed forms.
+        error: Estimated error of the log evidence, in nats.
     """
 
     log_evidence: Any
     latents: Any
     states: Any
     effective: Any
+    error: Any
 
 
 def plan_given(program: Program, data: Data, discrete: Mapping[str, Array]) -> Plan:
     """How tasks are inferred, from rows as if of one task, at a few lifetimes: the most bent."""
-    plans = []
-    for i in range(LOOKED_AT):
+    plans = [make_plan(Given(program, jnp.zeros(program.lifetime_size), discrete), data)]
+    if plans[0].straight:  # proved, so that it is so at all lifetimes
+        return plans[0]
+    for i in range(1, LOOKED_AT):
         away = jax.random.normal(jax.random.key(i), (program.lifetime_size,))
-        given = Given(program, away if i else jnp.zeros(program.lifetime_size), discrete)
-        plans.append(make_plan(given, data))
+        plans.append(bent_plan(Given(program, away, discrete), data))
     return max(plans, key=lambda plan: plan.directions.shape[1])
 
 
@@ -342,7 +347,8 @@ def of_chunk(
             which = jax.random.categorical(draw[1], each.log_evidence, shape=(draws,))
             latents = each.latents[which, jnp.arange(draws)]
             effective = jnp.where(share > 0, share * each.effective, 0.0).sum()
-            return OfTasks(total, latents, which, effective)
+            error = jnp.where(share > 0, share * each.error, 0.0).sum()
+            return OfTasks(total, latents, which, effective, error)
 
         return in_batches(at, (at_which, draw_keys), batch)
 
@@ -355,7 +361,8 @@ _of_chunk = eqx.filter_jit(of_chunk)
 def without_latents(given: Given, data: Data, seen: Array, draws: int) -> OfTasks:
     rows, factors = given.rows_and_factors(jnp.zeros(0), data)
     total = jnp.where(seen, rows, 0.0).sum() + factors
-    return OfTasks(total, jnp.zeros((draws, 0)), jnp.zeros(draws, int), jnp.array(jnp.inf))
+    latents, states = jnp.zeros((draws, 0)), jnp.zeros(draws, int)
+    return OfTasks(total, latents, states, jnp.array(jnp.inf), jnp.zeros(()))
 
 
 def straight_one(given: OneTask, data: Data, seen: Array, key: Array, draws: int) -> OfTasks:
@@ -371,7 +378,9 @@ def straight_one(given: OneTask, data: Data, seen: Array, key: Array, draws: int
     log_evidence += small.log_det(half)
     mean = mode + small.matvec(half, slope)
     z = mean + jax.random.normal(key, (draws, given.size)) @ half.T
-    return OfTasks(log_evidence, z, jnp.zeros(draws, int), jnp.array(jnp.inf))
+    return OfTasks(
+        log_evidence, z, jnp.zeros(draws, int), jnp.array(jnp.inf), jnp.zeros_like(log_evidence)
+    )
 
 
 def _height_and_slope(given: OneTask, z: Array, data: Data, seen: Array) -> tuple[Array, Array]:
@@ -397,8 +406,8 @@ def weighed_one(
     draws: int,
     search: bool = False,
 ) -> OfTasks:
-    """Of one task, by importance weights of its experts' points."""
-    keys = jax.random.split(key, 5)
+    """What one task says, by points that cover its posterior around its experts."""
+    keys = jax.random.split(key, 4)
     policy = Untaught()
     near = climbed_into(
         given, policy, prior, data, seen, seen, keys[:3], effort, search, False
@@ -408,9 +417,8 @@ def weighed_one(
     society = near
     if effort.refits:
         society, _ = refitted(log_joint, near, policy, keys[3], effort.refits, effort.points)
-    points = max(effort.points, 2 * given.size)
-    offer = offered(society, jnp.ones(len(society.log_weights)), keys[4], points)
-    found = weighed(offer, log_joint(offer.points))
-    which = jax.random.categorical(draw, jnp.log(found.exact), shape=(draws,))
-    total = found.check.log_evidence + relative
-    return OfTasks(total, offer.points[which], jnp.zeros(draws, int), found.check.ess)
+    found = proposals(society, max(effort.points, 2 * given.size))
+    whole = integral(found, log_joint(found.points))
+    latents = drawn(log_joint, found, whole, draw, draws)
+    total = whole.log_evidence + relative
+    return OfTasks(total, latents, jnp.zeros(draws, int), whole.effective, whole.error)

@@ -1,8 +1,8 @@
 """Draws from a density that is known on a lattice, by cubic interpolation of its logarithm.
 
 Between the nodes the log density is the polynomial of degree three through the four nearest nodes
-along each axis: exact for Gaussians. Draws are uniform in a node's cell, then moved by independence
-Metropolis until they follow the interpolated density.
+along each axis: exact for Gaussians. Draws of the density that is linear between the nodes are
+moved by independence Metropolis until they follow the interpolated one.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 
 from bayes_badger.inner_loop._lattice import Lattice
 
-STEPS = 40
+STEPS = 20
 # How far below the peak a node that was never evaluated is taken to be, in nats.
 BELOW = 40.0
 
@@ -21,12 +21,11 @@ def draw(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draws `[count, d]`, and the node of the lattice that is nearest to each, `[count, d]`."""
     low, dense = _dense(lattice)
-    weights = lattice.weights()
 
     def propose() -> tuple[np.ndarray, np.ndarray]:
-        node = chance.choice(len(weights), count, p=weights)
-        at = lattice.index[node] + chance.uniform(-0.5, 0.5, (count, low.size))
-        return at, interpolated(dense, at - low) - np.log(weights[node])
+        points, log_density = lattice.draw(count, chance)
+        at = np.linalg.solve(lattice.cell, (points - lattice.centre).T).T
+        return at, interpolated(dense, at - low) - log_density
 
     at, log_ratio = propose()
     for _ in range(STEPS):

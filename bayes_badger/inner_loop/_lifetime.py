@@ -74,7 +74,7 @@ def told(found: Shared, sizes: Sizes) -> str:
             f"draws were weighed by the true density: {found.effective.min():.0f} or more count"
         )
     if np.isinf(found.effective).all():
-        tasks = "each task in closed form given it"
+        tasks = "each task in closed form given it, which is proved"
     elif found.looked_up:
         tasks = f"each task by {POINTS} points, weighed anew at each lifetime"
     else:

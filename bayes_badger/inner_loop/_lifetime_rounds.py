@@ -34,7 +34,7 @@ from bayes_badger.inner_loop._given import (
 )
 from bayes_badger.inner_loop._looked_up import LookedUp
 from bayes_badger.inner_loop._offline import Effort
-from bayes_badger.inner_loop._plan import Plan, prior_society, rows_to_look_at
+from bayes_badger.inner_loop._plan import Plan, prior_society, rows_to_look_at, straight_plan
 from bayes_badger.inner_loop._reused import reusable
 from bayes_badger.inner_loop._rounds import Rounds, proposals
 from bayes_badger.inner_loop._society import Society
@@ -74,7 +74,7 @@ class Sizes(NamedTuple):
     points: int = 32
     of_task: int = 8
     alone: int = 64
-    effort: Effort = Effort(8, 0, 16)
+    effort: Effort = Effort(8, 0, 32)
     of_hard: int = 32
     effort_of_hard: Effort = Effort(32, 3, 32)
 
@@ -322,7 +322,7 @@ class Work:
         return asked._replace(experts=sizes.of_hard, effort=sizes.effort_of_hard, search=True)
 
     def _asked(self, discrete: Mapping[str, Array]) -> Asked:
-        plan = Plan(np.zeros((self.program.task_size, 0)), "")
+        plan = straight_plan(self.program.task_size, "")
         if self.rows is not None:
             plans = [
                 plan_given(self.program, self.rows, {**discrete, **one}) for one in _each(self.own)

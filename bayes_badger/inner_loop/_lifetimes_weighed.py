@@ -111,15 +111,14 @@ def weighed_lifetimes(
     total = float(np.logaddexp.reduce(log_weights.ravel()))
     share = np.exp(log_weights - total)
     ess = float(1.0 / (share**2).sum()) if count > 1 else float(draws)
-    if count > 1:
-        variance = max(1.0 / ess - 1.0 / share.size, 0.0)
-        if looked_up:
-            # The same points at all lifetimes, and so the same error.
-            variance += float(
-                np.maximum(1 / mean_effective(share, effective) - 1 / POINTS, 0.0).sum()
-            )
+    of_tasks = np.where(share[:, :, None] > 0, share[:, :, None] * tasks.error, 0.0).sum((0, 1))
+    variance = max(1.0 / ess - 1.0 / share.size, 0.0) if count > 1 else 0.0
+    if looked_up:
+        # The same points at all lifetimes, and so the same error; of each task its own.
+        variance += float(np.maximum(1 / mean_effective(share, effective) - 1 / POINTS, 0.0).sum())
     else:
-        variance = float((1.0 / mean_effective(share, effective)).sum())
+        # Tasks share the places of their points, so that their errors are alike and add up.
+        variance += float(of_tasks.sum()) ** 2
     return Weighed(
         {name: x[kept] for name, x in states.items()},
         own,

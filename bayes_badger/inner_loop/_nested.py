@@ -35,7 +35,7 @@ AT_ONCE = {0: 100_000, 1: 20_000, 2: 4_000, 3: 1_000}
 # What an integral that was given up counts as an error, in nats.
 GIVEN_UP = 1e3
 # Independence Metropolis: until so few draws were never moved, but within these steps.
-UNMOVED, FEWEST, MOST = 1e-3, 3, 40
+UNMOVED, FEWEST, MOST = 1e-3, 5, 40
 
 
 @dataclass(frozen=True)

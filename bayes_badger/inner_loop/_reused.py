@@ -318,7 +318,8 @@ def _at(
 
         latents = jax.lax.map(place, (lifetimes, which), batch_size=1024)
         count = task.log_likelihood.shape[0]
-        return OfTasks(total - np.log(count), latents, task.states[which][:, None], effective)
+        states, error = task.states[which][:, None], 1.0 / jnp.sqrt(effective)
+        return OfTasks(total - np.log(count), latents, states, effective, error)
 
     keys = jax.random.split(key, len(table.log_likelihood))
     found: OfTasks = jax.lax.map(one, (table, keys))

@@ -31,7 +31,7 @@ from bayes_badger.inner_loop._given import (
 )
 from bayes_badger.inner_loop._lifetime_rounds import Sizes
 from bayes_badger.inner_loop._offline import Effort
-from bayes_badger.inner_loop._plan import Plan, prior_society, rows_to_look_at
+from bayes_badger.inner_loop._plan import Plan, prior_society, rows_to_look_at, straight_plan
 from bayes_badger.inner_loop._split import assignments
 from bayes_badger.inner_loop.protocol import Report, silent
 from bayes_badger.program import LIFETIME, TASK, Data, Program
@@ -66,7 +66,8 @@ def messages(
         values: Draws of all latents, in the user's own space: `[draw, *shape]` of the lifetime,
             `[draw, task, *shape]` of the tasks, whose own values do not matter.
         key: Of the points, where there is no closed form.
-        points: Of each of a task's eight experts; 16 by default.
+        points: Of each of a task's eight experts and widths where it has more than two latents; 32
+            by default. With one or two it is integrated by quadrature.
         report: Is told how far it has come.
 
     Raises:
@@ -145,7 +146,8 @@ def messages_of_each(
         evidence: Of the tasks, which need not be of one lifetime.
         lifetimes: Coordinates of what each task shares with others.
         key: Of the points, where there is no closed form.
-        points: Of each of a task's eight experts; 16 by default.
+        points: Of each of a task's eight experts and widths where it has more than two latents; 32
+            by default. With one or two it is integrated by quadrature.
         report: Is told how far it has come.
 
     Raises:
@@ -227,7 +229,7 @@ def _plan(
 ) -> Plan:
     """Of the assignment of a task's discrete latents in which it is most bent."""
     if rows is None or not program.task_size:
-        return Plan(np.zeros((program.task_size, 0)), "")
+        return straight_plan(program.task_size, "")
     states = (
         [{}]
         if not own

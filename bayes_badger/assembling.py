@@ -19,6 +19,7 @@ from jaxtyping import PRNGKeyArray
 from bayes_badger import shelves
 from bayes_badger.belief import Posterior
 from bayes_badger.datatree import build_tree
+from bayes_badger.doubts.checks import look
 from bayes_badger.errors import listed
 from bayes_badger.evidence import Evidence
 from bayes_badger.inner_loop.protocol import Report
@@ -26,7 +27,7 @@ from bayes_badger.labels import Labels
 from bayes_badger.program import Program
 from bayes_badger.program.parameters import as_table
 from bayes_badger.runs import Run
-from bayes_badger.trust import GivenVerdicts, Verdicts, doubts
+from bayes_badger.trust import GivenVerdicts, Verdicts
 from bayes_badger.unlike import unlike
 
 PACKAGES = ("bayes-badger", "jax", "numpyro", "arviz", "equinox", "xarray", "numpy")
@@ -96,12 +97,14 @@ def assembled(
         tree["messages"] = xr.DataTree(labels.of_messages(posterior.messages))
     if posterior.lifetime is not None:
         tree["belief"] = xr.DataTree(labels.of_belief(posterior.lifetime))
-    warnings = [*posterior.warnings, *strange.told(evidence)]
-    if not posterior.independent:
-        warnings += doubts(tree["posterior"].to_dataset())
-    found = dataclasses.replace(posterior, notes=tuple(notes), warnings=tuple(warnings))
+    found = dataclasses.replace(posterior, notes=tuple(notes))
+    spec = _spec(asked, program, evidence, found)
+    log("looking for doubts", 0, 1)
+    spec["result"] |= look(spec, tree).as_table()
+    log("looking for doubts", 1, 1)
+    spec["result"]["seconds"] = round(time.monotonic() - log.started, 3)
     return Run(
-        spec=_spec(asked, program, evidence, found, time.monotonic() - log.started),
+        spec=spec,
         tree=tree,
         evidence=evidence.to_dataset(),
         parameters=as_table(program),
@@ -160,7 +163,7 @@ def described(
 
 
 def _spec(
-    asked: Asked, program: Program, evidence: Evidence, posterior: Posterior, seconds: float
+    asked: Asked, program: Program, evidence: Evidence, posterior: Posterior
 ) -> dict[str, Any]:
     """Everything needed to know what was done, as plain values."""
     device = jax.local_devices()[0]
@@ -185,7 +188,6 @@ def _spec(
         },
         "device": f"{len(jax.local_devices())} x {device.device_kind}",
         "result": {
-            "seconds": round(seconds, 3),
             "notes": list(posterior.notes),
             "warnings": list(posterior.warnings),
             "independent": posterior.independent,

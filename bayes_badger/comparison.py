@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from bayes_badger.doubts.left_out import OF_ARVIZ, LeftOut, doubt_of, left_out
 from bayes_badger.errors import BadgerError
 from bayes_badger.runs import Run
 
@@ -23,12 +24,15 @@ def compare(runs: Sequence[Run]) -> pd.DataFrame:
         runs: At least two, fitted to the same evidence.
 
     Returns:
-        ArviZ's table, best first; `attrs["notes"]` is a JSON list of what ArviZ warned of.
+        ArviZ's table, best first; `attrs["notes"]` is a JSON list of runs that cannot be left out
+        well, as their reports say, and of what else ArviZ warned of.
 
     Raises:
-        BadgerError: For fewer than two runs, or runs on different evidence.
+        BadgerError: For fewer than two runs, runs on different evidence, or a run without log
+            likelihoods that are finite.
     """
-    import arviz as az
+    # Not by way of arviz: its plots take seconds to import.
+    import arviz_stats
 
     if len(runs) < 2:
         raise BadgerError("one run cannot be compared: give two or more")
@@ -50,9 +54,22 @@ def compare(runs: Sequence[Run]) -> pd.DataFrame:
         while name in names:
             name += "'"
         names[name] = run
+    left = {name: _left_out(name, run) for name, run in names.items()}
+    doubts = {name: doubt_of(x) for name, x in left.items()}
+    notes = [f"{name}: {x.sentence}" for name, x in doubts.items() if x]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        table = az.compare({name: run.tree for name, run in names.items()})
-    told = dict.fromkeys(str(w.message).strip().splitlines()[0] for w in caught)
+        table = arviz_stats.compare({name: x.found for name, x in left.items()})
+    notes += [note for x in left.values() for note in x.told]
+    notes += [str(w.message).strip().partition("\n")[0] for w in caught]
+    told = dict.fromkeys(note for note in notes if note and not note.startswith(OF_ARVIZ))
     table.attrs["notes"] = json.dumps(list(told))
     return table
+
+
+def _left_out(name: str, run: Run) -> LeftOut:
+    """With all rows and draws, for scores of runs are compared row by row."""
+    found = left_out(run.spec, run.tree, whole=True)
+    if isinstance(found, str):
+        raise BadgerError(f"{name} cannot be compared: {found}")
+    return found

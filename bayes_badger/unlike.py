@@ -9,7 +9,7 @@ named, so that of runs in which all is as expected few name any.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,13 +54,17 @@ class Unlike:
 
     def told(self, evidence: Evidence, most: int = 3) -> list[str]:
         """One sentence; none where all tasks are as expected."""
+        return self.sentences(list(evidence.tasks), most)
+
+    def sentences(self, labels: Sequence[object], most: int = 3) -> list[str]:
+        """The same, of tasks that are called so."""
         named = np.flatnonzero(np.minimum(self.outcomes, self.latents) < self._limit)
         if not len(named):
             return []
-        some = "; ".join(f"'{evidence.tasks[i]}': {self._reason(int(i))}" for i in named[:most])
+        some = "; ".join(f"'{labels[i]}': {self._reason(int(i))}" for i in named[:most])
         more = f"; and {len(named) - most} more" if len(named) > most else ""
         return [
-            f"{len(named)} of {evidence.n_tasks} tasks look like nothing the program expects "
+            f"{len(named)} of {len(self.outcomes)} tasks look like nothing the program expects "
             f"({some}{more}): what is said of them rests on a program that does not hold there"
         ]
 

@@ -57,7 +57,7 @@ def spec(**changes):
             "notes": ["2 rows [bold]dropped[/bold]"],
         },
         "device": "1 x cpu",
-        "result": {"seconds": 1.5, "notes": ["auto picked nuts: \x1b[2J"], "warnings": []},
+        "result": {"seconds": 1.5, "notes": ["auto picked nuts: \x1b[2J"], "doubts": []},
         **changes,
     }
 
@@ -239,7 +239,9 @@ def test_interrupted_fit_that_kept_its_draws(badger, monkeypatch, tmp_path):
             time.sleep(5)
         except KeyboardInterrupt:
             pass
-        run = a_run(result={"warnings": ["interrupted after 50 of 90 draws per chain"]})
+        run = a_run(
+            result={"warnings": ["interrupted after 50 of 90 draws per chain"], "doubts": []}
+        )
         run.path = tmp_path / "radon-1"
         return run
 
@@ -319,7 +321,7 @@ def test_summary_shows_the_truth_beside_the_belief(badger, no_fit, tmp_path):
 
 def test_warnings_are_prominent_and_come_with_a_mending_command(badger, monkeypatch, tmp_path):
     said = ["r_hat of mu is 1.1", "3 of 9 transitions diverged", "mu has 9 effective draws"]
-    run = a_run(result={"warnings": said})
+    run = a_run(result={"warnings": said, "doubts": []})
     monkeypatch.setattr(fitting, "fit", lambda *args, **kwargs: run)
     code, out, _ = badger("fit", "radon", "--set", "inference.nuts.draws=50", "--out", tmp_path)
     assert code == 0
@@ -338,6 +340,7 @@ def test_what_was_picked_is_mended(tmp_path):
     result = {
         "notes": ["auto picked nuts: it fits (passed over: grid: no)"],
         "warnings": ["mu has 9 effective draws"],
+        "doubts": [],
     }
     recipe = {"name": "auto", "inner_loop": {"name": "auto", **tables}}
     run = a_run(recipe=recipe, result=result)
@@ -611,7 +614,7 @@ def test_compare(badger, stored, monkeypatch):
     stored = write_run(
         second.parent,
         "radon",
-        spec=spec(result={"warnings": ["r_hat [x]"]}),
+        spec=spec(result={"warnings": ["r_hat [x]"], "doubts": []}),
         tree=tree(),
         evidence=xr.Dataset(),
         parameters={},

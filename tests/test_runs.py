@@ -485,11 +485,25 @@ def test_groups_are_attributes():
 
 
 def test_warnings_are_handed_on():
-    assert memory().warnings == []
-    assert memory(result={"warnings": ["r_hat of mu is 1.2"]}).warnings == ["r_hat of mu is 1.2"]
-    assert memory(result={}).warnings == []
-    assert memory(result=3).warnings == []
-    assert memory(result={"warnings": "one"}).warnings == ["one"]
+    seen = {"doubts": []}
+    assert memory(result=seen).warnings == []
+    for given in (["r_hat of mu is 1.2"], "r_hat of mu is 1.2"):
+        assert memory(result={"warnings": given, **seen}).warnings == ["r_hat of mu is 1.2"]
+
+
+@pytest.mark.parametrize("result", [{}, 3, {"warnings": "one"}, {"doubts": "none"}])
+def test_a_run_that_nobody_looked_at_is_looked_at(result):
+    """It has 200 draws, which are too few."""
+    told = memory(result=result).warnings
+    assert any("effective draws, fewer than 400" in x for x in told)
+    assert ("one" in told) == (result == {"warnings": "one"})
+
+
+def test_a_stored_doubt_may_be_anything():
+    doubts = [3, {"about": "nothing", "sentence": "a"}, {"about": "fit", "sentence": "b"}]
+    run = memory(result={"doubts": doubts, "not_looked_at": 5})
+    assert run.warnings == ["3", "a"]
+    assert [x.text for x in run.doubts] == ["3", "a", "b"]
 
 
 def test_saving_makes_it_found(tmp_path):
@@ -535,7 +549,7 @@ def test_the_interval_does_not_follow_arviz_settings():
 
 
 def test_it_shows_itself():
-    text = repr(memory(result={"warnings": ["r_hat of mu is 1.2"]}))
+    text = repr(memory(result={"warnings": ["r_hat of mu is 1.2"], "doubts": []}))
     for part in (
         "Run radon",
         "nuts",
@@ -560,7 +574,7 @@ def test_hostile_text_is_escaped_in_html():
             "program": {"name": evil},
             "recipe": {"name": evil},
             "evidence": {"tasks": evil, "rows": evil, "task_name": "county"},
-            "result": {"warnings": [evil]},
+            "result": {"warnings": [evil], "doubts": []},
         },
         tree=tree(),
         evidence=evidence(),

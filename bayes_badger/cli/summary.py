@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,9 @@ from rich.console import RenderableType
 from bayes_badger.cli.scalars import ENTRIES, Scalar, entries, scalars
 from bayes_badger.cli.screen import Screen, short_path, told
 from bayes_badger.cli.tables import bullets, facts, scalar_table
+from bayes_badger.doubts import HEADINGS, NUMBERS
+from bayes_badger.doubts.reading import tried
+from bayes_badger.doubts.truth import held
 from bayes_badger.errors import listed
 from bayes_badger.named_values import chances, names_of
 from bayes_badger.runs.run import Run
@@ -81,13 +83,21 @@ def show(screen: Screen, run: Run, tasks: int, again: str) -> None:
         screen.answer(scalar_table(groups))
     for line in _footnotes(run, found, again):
         screen.answer(told(f"  {line}", "dim"))
-    if run.warnings:
-        screen.answer("", *distrust(run.warnings))
+    for heading, texts in run.findings.by_heading():
+        screen.answer("", *under(heading, texts))
+    for reason in run.findings.not_looked_at:
+        screen.answer(told(f"  not looked at: {reason}", "dim"))
 
 
 def distrust(warnings: list[str]) -> list[RenderableType]:
     """Warnings that nobody overlooks."""
-    return [told("Not to be trusted:", "bold red"), bullets(warnings, "red")]
+    return under(HEADINGS[NUMBERS], warnings)
+
+
+def under(heading: str, texts: list[str]) -> list[RenderableType]:
+    """Doubts under the heading that says what they concern; those about numbers in red."""
+    colour = "red" if heading == HEADINGS[NUMBERS] else "yellow"
+    return [told(f"{heading}:", f"bold {colour}"), bullets(texts, colour)]
 
 
 def as_json(run: Run, tasks: int | None = None) -> dict[str, Any]:
@@ -105,7 +115,7 @@ def as_json(run: Run, tasks: int | None = None) -> dict[str, Any]:
         "device": spec.get("device"),
         "versions": part(spec, "versions"),
         "notes": strings(part(spec, "result").get("notes")),
-        "warnings": run.warnings,
+        **run.findings.as_table(),
         "log_evidence": part(spec, "result").get("log_evidence"),
         "log_evidence_error": part(spec, "result").get("log_evidence_error"),
         "interval": "89% equal-tailed",
@@ -208,8 +218,5 @@ def _footnotes(run: Run, found: Summary, again: str) -> list[str]:
         lines.append(f"{count} more {unit}: {again}")
     if found.variables_left_out:
         lines.append(f"too many entries to show: {listed(found.variables_left_out)}")
-    known = [x for x in every if math.isfinite(x.truth) and math.isfinite(x.eti89_lb)]
-    if known:
-        held = sum(scalar.eti89_lb <= scalar.truth <= scalar.eti89_ub for scalar in known)
-        lines.append(f"the interval holds the true value in {held} of {len(known)} rows")
-    return lines
+    true, _ = tried("true values", lambda: held(run.spec, run.tree))
+    return [*lines, true.sentence] if true else lines

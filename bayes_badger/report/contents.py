@@ -3,23 +3,39 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from bayes_badger.doubts import reading
+from bayes_badger.doubts.reading import BOUNDS, ENTRIES, SAMPLE, evenly, part, texts, tried
 from bayes_badger.named_values import names_of
 from bayes_badger.report.once import once
 from bayes_badger.report.text import label
 from bayes_badger.runs.run import Run
 
-SAMPLE = ("chain", "draw")
-# A variable with more entries than this (a network's weights) says nothing one by one.
-ENTRIES = 64
-# The 89 % equal-tailed interval.
-BOUNDS = (0.055, 0.945)
+__all__ = [
+    "BOUNDS",
+    "ENTRIES",
+    "SAMPLE",
+    "Scalar",
+    "Scalars",
+    "evenly",
+    "group",
+    "in_order",
+    "is_independent",
+    "part",
+    "posterior",
+    "rows_by_task",
+    "scalars",
+    "task_labels",
+    "task_unit",
+    "texts",
+    "tried",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,26 +120,14 @@ class Scalars:
     left_out: list[str]
 
 
-def part(mapping: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """A table of a spec; a stored one may be anything."""
-    found = mapping.get(name)
-    return found if isinstance(found, Mapping) else {}
-
-
-def texts(value: Any) -> list[str]:
-    """A list of texts, whatever was stored."""
-    return [str(item) for item in value] if isinstance(value, list | tuple) else []
-
-
 def group(run: Run, name: str) -> xr.Dataset:
     """A group of the tree; empty where there is none."""
-    return run.tree[name].to_dataset() if name in run.tree.children else xr.Dataset()
+    return reading.group(run.tree, name)
 
 
 def posterior(run: Run) -> xr.Dataset:
     """Variables of the posterior that are numbers with draws."""
-    found = group(run, "posterior")
-    return found[[name for name, x in found.data_vars.items() if _drawn(x)]]
+    return reading.drawn(run.tree)
 
 
 @once
@@ -190,30 +194,7 @@ def task_unit(run: Run) -> str:
 
 def is_independent(run: Run) -> bool:
     """Whether the draws are independent, so that chains have nothing to tell."""
-    return part(run.spec, "result").get("independent") is True
-
-
-def evenly(count: int, shown: int) -> np.ndarray:
-    """Positions spread evenly over a range, the first and the last among them.
-
-    Example:
-        >>> evenly(5, 3), evenly(2, 16)
-        (array([0, 2, 4]), array([0, 1]))
-    """
-    return np.unique(np.linspace(0, count - 1, min(count, shown)).round().astype(int))
-
-
-def tried(what: str, make: Callable[[], Any]) -> tuple[Any, str]:
-    """What was made, or the sentence that says why it was not."""
-    try:
-        return make(), ""
-    except Exception as error:  # libraries raise whatever they like at what a stranger stored
-        first = str(error).strip().partition("\n")[0]
-        return None, f"{what}: {type(error).__name__}{f': {first}' if first else ''}."
-
-
-def _drawn(variable: xr.DataArray) -> bool:
-    return set(SAMPLE) <= set(variable.dims) and variable.dtype.kind in "fiub" and variable.size > 0
+    return reading.independent(run.spec)
 
 
 def in_order(run: Run, found: xr.Dataset) -> list[str]:

@@ -11,8 +11,8 @@ import xarray as xr
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
-from bayes_badger.report.contents import SAMPLE, evenly, group, is_independent, part, tried
-from bayes_badger.report.diagnostics import diagnose
+from bayes_badger.doubts.left_out import LeftOut, doubt_of, left_out
+from bayes_badger.report.contents import group, part, tried
 from bayes_badger.report.figure import INK, POSTERIOR, PRIOR, picture
 from bayes_badger.report.section import Block, Bullets, Figures, Section, Table
 from bayes_badger.report.text import label, many, number, percent, plain
@@ -20,7 +20,7 @@ from bayes_badger.runs.run import Run
 
 title = "Does it predict rows it has not seen?"
 
-MOST_ROWS, MOST_VALUES, WORST = 2_000, 4_000_000, 8
+WORST = 8
 EXPLAINED = (
     "Pareto-smoothed importance sampling (Vehtari, Gelman & Gabry 2017) re-weighs the draws as if "
     "a row had not been seen. A row is left out, not a task: the other rows of its task still tell "
@@ -30,73 +30,33 @@ EXPLAINED = (
 
 def build(run: Run) -> Section:
     """Always applies; says what is missing where something is."""
-    likelihood = group(run, "log_likelihood")
-    names = [str(name) for name, x in likelihood.data_vars.items() if set(SAMPLE) < set(x.dims)]
-    if not names:
-        lead = "This cannot be told: the run holds no log likelihood for each row."
-        return Section(title=title, lead=lead)
-    asked = str(part(run.spec, "program").get("outcome"))
-    name = asked if asked in names else names[0]
-    rows, draws = _kept(likelihood[name])
-    some = likelihood[[name]].isel({**rows, "draw": draws})
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        found, failed = tried(
-            "ArviZ could not leave out a row", lambda: _left_out(some, name, _reff(run))
+    left = left_out(run.spec, run.tree)
+    if isinstance(left, str):
+        return Section(title=title, lead=f"This cannot be told: {plain(left)}.")
+    found, k = left.found, left.pareto_k
+    told = [EXPLAINED, *(f"ArviZ warns: {plain(x)}" for x in left.told)]
+    doubt = doubt_of(left)
+    if doubt is not None:
+        told.insert(0, f"This concerns comparisons of runs, not the posterior: {doubt.mend}.")
+    if left.total > k.size:
+        told.insert(
+            0, f"For speed, {k.size:,} of the {left.total:,} rows were left out, evenly spread."
         )
-    if failed:
-        return Section(title=title, lead=plain(failed))
-    if not np.isfinite(found.elpd):
-        lead = "This cannot be told: the log likelihood of some row is not finite."
-        return Section(title=title, lead=lead)
-    k = np.asarray(found.pareto_k.values, np.float64).reshape(-1)
-    total = likelihood[name].sizes[next(iter(rows))] if rows else k.size
-    told = [EXPLAINED, *dict.fromkeys(_first_line(w.message) for w in caught)]
-    if total > k.size:
-        told.insert(0, f"For speed, {k.size:,} of the {total:,} rows were left out, evenly spread.")
     blocks: list[Block] = [_scores(run, found, k.size), _pareto(k, float(found.good_k))]
-    # What is not a number is no good sign either.
-    if not (k <= found.good_k).all():
+    if left.bad.any():
         blocks.append(_worst(run, found.pareto_k, float(found.good_k)))
-    blocks += [*_pit(run, found, name, rows, draws), Bullets(sentences=told)]
-    return Section(title=title, lead=_lead(run, found, k), blocks=blocks)
+    blocks += [*_pit(run, left), Bullets(sentences=told)]
+    return Section(title=title, lead=_lead(run, left), blocks=blocks, wary=doubt is not None)
 
 
-def _kept(likelihood: xr.DataArray) -> tuple[dict[Any, np.ndarray], slice]:
-    """The rows and draws that are used, so that it does not take minutes."""
-    lead = next(dim for dim in likelihood.dims if dim not in SAMPLE)
-    count = likelihood.sizes[lead]
-    rows = {lead: evenly(count, MOST_ROWS)} if count > MOST_ROWS else {}
-    values = likelihood.size * min(MOST_ROWS, count) // max(count, 1)
-    return rows, slice(None, None, max(1, -(-values // MOST_VALUES)))
-
-
-def _left_out(some: xr.Dataset, name: str, reff: float) -> Any:
-    # Not by way of arviz: its plots take seconds to import.
-    import arviz_stats
-
-    tree = xr.DataTree.from_dict({"/log_likelihood": some.astype(np.float64)})
-    return arviz_stats.loo(tree, pointwise=True, var_name=name, reff=reff)
-
-
-def _reff(run: Run) -> float:
-    """Effective draws for each draw."""
-    if is_independent(run):
-        return 1.0
-    found = diagnose(run)
-    bulk = found.bulk[np.isfinite(found.bulk)]
-    return float(bulk.mean() / found.draws[..., 0].size) if len(bulk) else 1.0
-
-
-def _lead(run: Run, found: Any, k: np.ndarray) -> str:
+def _lead(run: Run, left: LeftOut) -> str:
     unit = "log probability" if _discrete(run) else "log density"
-    bad = int((~(k <= found.good_k)).sum())
-    sound = f"sound for all rows (Pareto k at most {number(float(k.max()))})"
-    doubt = f"not to be trusted for {many(bad, 'row')} (Pareto k above {found.good_k:.2f})"
+    doubt, k = doubt_of(left), left.pareto_k
+    sound = f"leave-one-out is sound for all rows (Pareto k at most {number(float(k.max()))})"
     return (
         f"A row that was left out would be predicted with a {unit} of "
-        f"{number(float(found.elpd) / k.size)} nats on average; the estimate is "
-        f"{doubt if bad else sound}."
+        f"{number(float(left.found.elpd) / k.size)} nats on average; "
+        f"{sound if doubt is None else doubt.sentence}."
     )
 
 
@@ -153,8 +113,9 @@ def _worst(run: Run, k: xr.DataArray, good: float) -> Table:
     )
 
 
-def _pit(run: Run, found: Any, name: str, rows: dict[Any, np.ndarray], draws: slice) -> list[Block]:
+def _pit(run: Run, left: LeftOut) -> list[Block]:
     """Where each outcome falls within what is predicted of it without it."""
+    found, name, rows, draws = left.found, left.name, left.rows, left.draws
     predictive, observed = group(run, "posterior_predictive"), group(run, "observed_data")
     if name not in predictive or name not in observed or _discrete(run):
         return []
@@ -205,8 +166,3 @@ def _pit_picture(values: np.ndarray) -> Markup:
         axes.set_ylabel("rows")
 
     return picture(draw, "Histogram of LOO-PIT values", height=2.4)
-
-
-def _first_line(message: object) -> str:
-    lines = str(message).strip().splitlines()
-    return f"ArviZ warns: {plain(lines[0])}" if lines else "ArviZ warns."

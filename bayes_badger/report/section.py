@@ -87,13 +87,20 @@ class Section:
         title: Its heading.
         lead: One plain sentence about this very run.
         blocks: What bears the sentence out.
-        alarming: Whether the sentence says that something is wrong.
+        alarming: Whether the sentence says that numbers are not to be trusted.
+        wary: Whether it names a doubt about something else.
     """
 
     title: str
     lead: str
     blocks: Sequence[Block] = ()
     alarming: bool = False
+    wary: bool = False
+
+    @property
+    def tone(self) -> str:
+        """The class of the style sheet for its sentence; empty where nothing is wrong."""
+        return "bad" if self.alarming else "fair" if self.wary else ""
 
     @property
     def anchor(self) -> str:

@@ -1,37 +1,37 @@
-"""Can it be trusted: the run's own warnings, chains, effective draws, divergences."""
+"""Can it be trusted: every doubt of the run, what was not looked at, and the numbers behind it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from bayes_badger.report.contents import group, is_independent, posterior
+from bayes_badger.doubts import Findings
+from bayes_badger.doubts.checks import divergences
+from bayes_badger.doubts.truth import held
+from bayes_badger.report.contents import group, is_independent, posterior, tried
 from bayes_badger.report.diagnostics import Diagnostics, diagnose
-from bayes_badger.report.section import Block, Bullets, Section, Table
+from bayes_badger.report.section import Block, Bullets, Facts, Section, Table
 from bayes_badger.report.text import label, many, number, plain
 from bayes_badger.runs.run import Run
-from bayes_badger.trust import ESS_PER_CHAIN, R_HAT, beyond
+from bayes_badger.trust import ESS_PER_CHAIN, R_HAT
 
 title = "Can it be trusted?"
 
-# The share of transitions that may diverge; NUTS warns beyond the same.
-DIVERGED = 1e-3
-MOST_REASONS = 20
+MOST_REASONS = 50
 
 
 def build(run: Run) -> Section:
     """Always applies."""
-    if not posterior(run).data_vars:
-        return Section(
-            title=title, alarming=True, lead="Not to be trusted: the run has no posterior draws."
-        )
-    found = diagnose(run)
-    reasons = doubts(run, found)
+    findings = run.findings
     blocks: list[Block] = []
-    if len(reasons) > 1:
-        blocks.append(Bullets(sentences=[f"{plain(x)}." for x in reasons[1:MOST_REASONS]]))
+    if findings.doubts:
+        blocks.append(_doubts(findings))
+    told = [f"Not looked at: {plain(x)}." for x in findings.not_looked_at]
+    if not posterior(run).data_vars:
+        blocks += [Bullets(sentences=told)] if told else []
+        return Section(title=title, alarming=True, lead=_lead(findings, ""), blocks=blocks)
+    found = diagnose(run)
     rows = _rows(run, found)
     if rows:
         blocks.append(
@@ -53,49 +53,54 @@ def build(run: Run) -> Section:
             )
         )
     rough = _rough(run, found)
-    if rough:
-        blocks.append(Bullets(sentences=[rough]))
+    told = [*([rough] if rough else []), *_of_truth(run), *told]
     if found.total > len(found.names):
-        told = f"Of {found.total:,} scalars, {len(found.names):,} were looked at, evenly spread."
-        blocks.append(Bullets(sentences=[told]))
-    if not reasons:
-        return Section(title=title, lead=_fine(run, found), blocks=blocks)
-    more = f" And {many(len(reasons) - 1, 'more reason')}." if len(reasons) > 1 else ""
-    lead = f"Not to be trusted: {plain(reasons[0]).rstrip('.')}.{more}"
-    return Section(title=title, lead=lead, blocks=blocks, alarming=True)
+        told.append(f"Of {found.total:,} scalars, {len(found.names):,} were looked at here.")
+    if told:
+        blocks.append(Bullets(sentences=told))
+    lead = _lead(findings, _why_fine(run, found))
+    return Section(
+        title=title,
+        lead=lead,
+        blocks=blocks,
+        alarming=bool(findings.warnings),
+        wary=bool(findings.others),
+    )
 
 
-def doubts(run: Run, found: Diagnostics | None = None) -> list[str]:
-    """The run's warnings, and what its draws show that no warning tells."""
-    reasons = list(run.warnings)
-    found = diagnose(run) if found is None else found
-    broken = [name for name, x in zip(found.names, _finite(found), strict=True) if not x]
-    if broken:
-        reasons.append(f"draws of {broken[0]} are not finite, {many(len(broken), 'scalar')} in all")
-    diverged, transitions = divergences(run)
-    if diverged > DIVERGED * transitions and not _said(reasons, "diverged"):
-        reasons.append(f"{diverged} of {transitions} transitions diverged")
-    if is_independent(run):
-        return reasons
-    worst, name = _extreme(found, found.r_hat, np.nanargmax)
-    if worst > R_HAT and not _said(reasons, "r_hat"):
-        reasons.append(
-            f"r_hat of {name} is {beyond(worst, R_HAT)}, above {R_HAT}: the chains disagree"
-        )
-    least, name = _extreme(found, found.bulk, np.nanargmin)
-    if least < _wanted(found) and not _said(reasons, "effective draws"):
-        reasons.append(f"{name} has {least:.0f} effective draws, fewer than {_wanted(found)}")
-    if len(found.draws) == 1 and not _said(reasons, "one chain"):
-        reasons.append("one chain alone cannot show that it has converged")
-    return reasons
+def _lead(findings: Findings, fine: str) -> str:
+    """The one sentence above the page: of the numbers first, then of all else that is doubted."""
+    warnings = findings.warnings
+    others = [f"{_capital(x.sentence)}." for x in findings.others]
+    if warnings:
+        more = f" And {many(len(warnings) - 1, 'more reason')}." if len(warnings) > 1 else ""
+        first = f"Not to be trusted: {plain(warnings[0]).rstrip('.')}.{more}"
+        return " ".join([first, *([f"Besides: {' '.join(others)}"] if others else [])])
+    if not others:
+        return f"Nothing speaks against these numbers: {fine}."
+    return f"The numbers are the program's posterior, as far as it was looked at: {fine}. But: " + (
+        " ".join(others)
+    )
 
 
-def divergences(run: Run) -> tuple[int, int]:
-    """How many transitions diverged, of how many; of none where the sampler has none."""
-    stats = group(run, "sample_stats")
-    if "diverging" not in stats or stats["diverging"].dtype.kind not in "biu":
-        return 0, 0
-    return int((stats["diverging"].values != 0).sum()), stats["diverging"].size
+def _capital(text: str) -> str:
+    text = plain(text).rstrip(".")
+    return text[:1].upper() + text[1:]
+
+
+def _doubts(findings: Findings) -> Facts:
+    """All doubts, as they are told everywhere else."""
+    left = len(findings.doubts) - MOST_REASONS
+    shown = Findings(findings.doubts[:MOST_REASONS]).by_heading()
+    rows = [(heading, [f"{plain(x).rstrip('.')}." for x in texts]) for heading, texts in shown]
+    caption = "All that speaks against this run" + (f"; {left:,} more are left out" * (left > 0))
+    return Facts(caption=caption, rows=rows)
+
+
+def _of_truth(run: Run) -> list[str]:
+    """How many true values the intervals hold, where the evidence was simulated."""
+    found, _ = tried("", lambda: held(run.spec, run.tree))
+    return [f"{_capital(found.sentence)}."] if found else []
 
 
 def _flagged(run: Run) -> list[list[str]]:
@@ -104,7 +109,8 @@ def _flagged(run: Run) -> list[list[str]]:
     if "flagged" not in table:
         return []
     bad = np.flatnonzero(table["flagged"].values)
-    worst = bad[np.argsort(-table["missed"].values[bad], kind="stable")][:MOST_REASONS]
+    missed = table["missed"].values if "missed" in table else np.zeros(table["flagged"].size)
+    worst = bad[np.argsort(-missed[bad], kind="stable")][:MOST_REASONS]
     labels = table[run.task_name].values if run.task_name in table.coords else None
     return [
         [
@@ -112,7 +118,7 @@ def _flagged(run: Run) -> list[list[str]]:
             _known(table, "missed", int(i), 1, 100.0, "%"),
             _known(table, "pareto_k", int(i), 2),
             _known(table, "ess", int(i), 0),
-            plain(str(table["done"].values[i])),
+            plain(str(table["done"].values[i])) if "done" in table else "",
         ]
         for i in worst
     ]
@@ -124,24 +130,25 @@ def _known(table: Any, name: str, i: int, places: int, times: float = 1.0, unit:
     return "" if np.isnan(value) else number(times * value, places) + unit
 
 
-def _fine(run: Run, found: Diagnostics) -> str:
+def _why_fine(run: Run, found: Diagnostics) -> str:
+    """What speaks for the numbers."""
     if "ess" in (judged := group(run, "trust")):
         return (
-            "Nothing speaks against these numbers: draws were weighed by the true density, task "
-            f"by task, and at least {float(judged['ess'].min()):,.0f} of each task's count."
+            "draws were weighed by the true density, task by task, and at least "
+            f"{float(judged['ess'].min()):,.0f} of each task's count"
         )
     if is_independent(run):
-        return "Nothing speaks against these numbers: the draws are independent, not from chains."
+        return "the draws are independent, not from chains"
     worst, _ = _extreme(found, found.r_hat, np.nanargmax)
     least, _ = _extreme(found, found.bulk, np.nanargmin)
     if not (np.isfinite(worst) and np.isfinite(least)):
-        return "Nothing speaks against these numbers, but no scalar of theirs could be diagnosed."
-    diverged, transitions = divergences(run)
+        return "but no scalar of theirs could be diagnosed"
+    diverged, transitions = divergences(run.tree)
     but = f"; {diverged} of {transitions:,} transitions diverged, which is few" if diverged else ""
     looked = " that was looked at" if found.total > len(found.names) else ""
     return (
-        f"Nothing speaks against these numbers: {many(len(found.draws), 'chain')} agree (r_hat at "
-        f"most {worst:.3f}), and each scalar{looked} has {least:,.0f} effective draws or more{but}."
+        f"{many(len(found.draws), 'chain')} agree (r_hat at most {worst:.3f}), and each "
+        f"scalar{looked} has {least:,.0f} effective draws or more{but}"
     )
 
 
@@ -156,7 +163,7 @@ def _rows(run: Run, found: Diagnostics) -> list[list[str]]:
             worst, name = _extreme(found, values, pick)
             if name:
                 rows.append([what, label(name), number(worst, places), wanted])
-    diverged, transitions = divergences(run)
+    diverged, transitions = divergences(run.tree)
     if transitions:
         rows.append(
             ["divergences", "all transitions", f"{diverged:,} of {transitions:,}", "next to none"]
@@ -183,13 +190,5 @@ def _extreme(found: Diagnostics, values: np.ndarray, pick: Any) -> tuple[float, 
     return float(values[at]), found.names[at]
 
 
-def _finite(found: Diagnostics) -> np.ndarray:
-    return np.asarray(np.isfinite(found.draws).all((0, 1)))
-
-
 def _wanted(found: Diagnostics) -> int:
     return ESS_PER_CHAIN * len(found.draws)
-
-
-def _said(reasons: Sequence[str], words: str) -> bool:
-    return any(words in reason for reason in reasons)

@@ -6,13 +6,16 @@ import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 from bayes_badger.errors import did_you_mean, listed
+
+if TYPE_CHECKING:
+    from bayes_badger.doubts import Doubt, Findings
 
 REPR_TASKS = 4
 REPR_ROWS = 24
@@ -66,9 +69,35 @@ class Run:
 
     @property
     def warnings(self) -> list[str]:
-        """Why the numbers are not to be trusted; empty where they are."""
-        found = self._part("result").get("warnings") or []
-        return [str(warning) for warning in (found if isinstance(found, list | tuple) else [found])]
+        """Why the posterior's numbers are not to be trusted; empty where nothing says so."""
+        return self.findings.warnings
+
+    @property
+    def doubts(self) -> list[Doubt]:
+        """All that speaks against the run: its numbers, the program's fit, leave-one-out.
+
+        Those about its numbers are its `warnings`.
+        """
+        return list(self.findings.doubts)
+
+    @property
+    def findings(self) -> Findings:
+        """What was found when the run was looked at: its doubts, and what was not looked at.
+
+        It is stored with a run; one without is looked at once, which takes a moment.
+        """
+        from bayes_badger.doubts.doubt import stored
+
+        found = stored(self.spec)
+        if found is not None:
+            return found
+        known = self.__dict__.get("_looked")
+        if known is None or known[0] is not self.spec or known[1] is not self.tree:
+            from bayes_badger.doubts.checks import look
+
+            known = self.__dict__["_looked"] = self.spec, self.tree, look(self.spec, self.tree)
+        looked: Findings = known[2]
+        return looked
 
     def summary(self, tasks: int = 16) -> pd.DataFrame:
         """The table of the posterior, lifetime latents first, with 89 % equal-tailed intervals.
@@ -108,9 +137,9 @@ class Run:
         if table is not None:
             lines += ["", *(f"  {_plain(line)}" for line in table.to_string().split("\n"))]
         lines += [f"  {_plain(note)}"] if note else []
-        if self.warnings:
-            lines += ["", "  Not to be trusted:"]
-            lines += [f"  - {_plain(warning)}" for warning in self.warnings]
+        for heading, texts in self.findings.by_heading():
+            lines += ["", f"  {heading}:"]
+            lines += [f"  - {_plain(text)}" for text in texts]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
@@ -124,9 +153,9 @@ class Run:
             parts.append(table.to_html(escape=True))
         if note:
             parts.append(f"<p>{html.escape(note)}</p>")
-        if self.warnings:
-            items = "".join(f"<li>{html.escape(warning)}</li>" for warning in self.warnings)
-            parts.append(f"<p><b>Not to be trusted:</b></p><ul>{items}</ul>")
+        for heading, texts in self.findings.by_heading():
+            items = "".join(f"<li>{html.escape(text)}</li>" for text in texts)
+            parts.append(f"<p><b>{heading}:</b></p><ul>{items}</ul>")
         return f"<div>{''.join(parts)}</div>"
 
     def _facts(self) -> list[tuple[str, str]]:

@@ -22,12 +22,14 @@ def doubts(posterior: xr.Dataset) -> list[str]:
     Returns:
         One sentence per reason, naming the worst variable; empty when there is none.
     """
-    import arviz as az
+    # Not by way of arviz: its plots take seconds to import.
+    import arviz_stats
 
     with python_warnings.catch_warnings():
         # What never moves has no r_hat.
         python_warnings.simplefilter("ignore", RuntimeWarning)
-        r_hat, ess = az.rhat(posterior), az.ess(posterior, method="bulk")
+        r_hat = arviz_stats.rhat(posterior)
+        ess = arviz_stats.ess(posterior, method="bulk")
     found = []
     worst, where = _extreme(r_hat, np.nanargmax)
     if worst > R_HAT:

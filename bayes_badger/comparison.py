@@ -57,10 +57,11 @@ def compare(runs: Sequence[Run]) -> pd.DataFrame:
     left = {name: _left_out(name, run) for name, run in names.items()}
     doubts = {name: doubt_of(x) for name, x in left.items()}
     notes = [f"{name}: {x.sentence}" for name, x in doubts.items() if x]
+    scored = {name: x.scores() for name, x in left.items()}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        table = arviz_stats.compare({name: x.found for name, x in left.items()})
-    notes += [note for x in left.values() for note in x.told]
+        table = arviz_stats.compare({name: found for name, (found, _) in scored.items()})
+    notes += [note for _, told in scored.values() for note in told]
     notes += [str(w.message).strip().partition("\n")[0] for w in caught]
     told = dict.fromkeys(note for note in notes if note and not note.startswith(OF_ARVIZ))
     table.attrs["notes"] = json.dumps(list(told))

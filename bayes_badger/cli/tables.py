@@ -10,6 +10,7 @@ from rich.text import Text
 
 from bayes_badger.cli.scalars import Scalar
 from bayes_badger.cli.screen import told
+from bayes_badger.doubts.truth import decimals_apart
 
 LABEL_WIDTH = 30
 HEADING = "bold"
@@ -97,7 +98,9 @@ def _cells(group: Sequence[Scalar]) -> list[list[str]]:
         decimals = wanted[scalar.name, scalar.index]
         # One task that is known far better than the rest must not fill the table with digits.
         places = min(max(decimals), min(decimals) + 2)
-        numbers = (scalar.mean, scalar.sd, scalar.eti89_lb, scalar.eti89_ub, scalar.truth)
+        ends = scalar.eti89_lb, scalar.eti89_ub
+        places = decimals_apart(*ends, scalar.truth, places)
+        numbers = (scalar.mean, scalar.sd, *ends, scalar.truth)
         found.append([_number(x, places) for x in numbers])
     return found
 

@@ -108,7 +108,11 @@ def _of_chains(spec: Mapping[str, Any], tree: xr.DataTree, given: Sequence[str])
     from bayes_badger.trust import doubts
 
     said = ("r_hat", "effective draws", "one chain")
-    told = [x for x in doubts(posterior) if not any(w in x and _said(given, w) for w in said)]
+    told = []
+    for sentence in doubts(posterior):
+        others = [x for x in given if x != sentence]
+        if not any(words in sentence and _said(others, words) for words in said):
+            told.append(sentence)
     return [Doubt(NUMBERS, "chains", x) for x in told], []
 
 

@@ -16,8 +16,8 @@ OF_THE_POSTERIOR = (NUMBERS, TASKS)
 HEADINGS = {
     NUMBERS: "Not to be trusted",
     TASKS: "Not to be trusted",
-    FIT: "The program does not fit its data in all",
-    LEFT_OUT: "Leave-one-out, by which runs are compared, is rough",
+    FIT: "About the program, not about its posterior",
+    LEFT_OUT: "About comparing runs, not about the posterior",
 }
 # What inference itself said: its sentences say how to mend it.
 INFERENCE = "inference"
@@ -92,8 +92,8 @@ class Findings:
 def gathered(doubts: list[Doubt], not_looked_at: list[str]) -> Findings:
     """Doubts in the order of what they concern, each sentence once."""
     order = list(HEADINGS)
-    once = {x.text: x for x in reversed(doubts)}
-    kept = [x for x in doubts if once[x.text] is x]
+    first = {x.text: x for x in reversed(doubts)}
+    kept = [first[text] for text in dict.fromkeys(x.text for x in doubts)]
     return Findings(
         tuple(sorted(kept, key=lambda x: order.index(x.about))), tuple(dict.fromkeys(not_looked_at))
     )

@@ -32,64 +32,89 @@ OF_ARVIZ = "Estimated shape parameter of Pareto distribution"
 
 @dataclass(frozen=True, eq=False)
 class LeftOut:
-    """What was found when each row was left out in turn.
+    """What it takes to leave out each row in turn.
 
     Attributes:
         name: Of the outcome.
-        found: ArviZ's `ELPDData`, with a value for each row that was left out.
-        rows: Which rows were left out, as an index of the log likelihood; empty for all of them.
-        draws: Which draws of each chain were used.
+        likelihood: Of the rows that are left out, at the draws that are used, in nats.
+        efficiency: Effective draws for each draw.
+        log_weights: Of the draws, as if a row had not been seen, smoothed.
+        k: Pareto k of each row.
+        rows: Which rows are left out, as an index of all; empty for all of them.
+        draws: Which draws of each chain are used.
         total: How many rows there are.
-        told: What ArviZ warned of, beside Pareto k.
     """
 
     name: str
-    found: Any
+    likelihood: xr.DataArray
+    efficiency: float
+    log_weights: xr.DataArray
+    k: xr.DataArray
     rows: dict[Any, np.ndarray]
     draws: slice
     total: int
-    told: tuple[str, ...]
 
     @property
     def pareto_k(self) -> np.ndarray:
-        """Of each row that was left out, `[row]`."""
-        return np.asarray(self.found.pareto_k.values, np.float64).reshape(-1)
+        """Of each row that is left out, `[row]`."""
+        return np.asarray(self.k.values, np.float64).reshape(-1)
+
+    @property
+    def good_k(self) -> float:
+        """Up to which k is good; with few draws it must be lower (Vehtari et al. 2024)."""
+        draws = self.likelihood.sizes["chain"] * self.likelihood.sizes["draw"]
+        return float(min(1 - 1 / np.log10(max(draws, 2)), 0.7))
 
     @property
     def bad(self) -> np.ndarray:
         """Whether a row cannot be left out by these weights, `[row]`; what is no number cannot."""
-        return ~(self.pareto_k <= float(self.found.good_k))
+        return ~(self.pareto_k <= self.good_k)
+
+    def scores(self) -> tuple[Any, tuple[str, ...]]:
+        """ArviZ's `ELPDData`, with a value for each row, and what it warned of beside Pareto k."""
+        # Not by way of arviz: its plots take seconds to import.
+        import arviz_stats
+
+        tree = xr.DataTree.from_dict({"/log_likelihood": self.likelihood.to_dataset()})
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            found = arviz_stats.loo(
+                tree,
+                pointwise=True,
+                var_name=self.name,
+                reff=self.efficiency,
+                log_weights=self.log_weights,
+                pareto_k=self.k,
+            )
+        told = dict.fromkeys(str(w.message).strip().partition("\n")[0] for w in caught)
+        return found, tuple(x for x in told if x and not x.startswith(OF_ARVIZ))
 
 
 def left_out(spec: Mapping[str, Any], tree: xr.DataTree, *, whole: bool = False) -> LeftOut | str:
-    """Leaves out each row in turn; the sentence that says why not, where that cannot be done.
+    """Weighs the draws as if each row in turn had not been seen; or says why that cannot be done.
 
     Args:
         spec: Of the run.
         tree: With the group `log_likelihood`, in nats.
         whole: Whether to leave out all rows with all draws, however long that takes.
     """
-    likelihood = group(tree, "log_likelihood")
-    names = [str(name) for name, x in likelihood.data_vars.items() if set(SAMPLE) < set(x.dims)]
+    group_ = group(tree, "log_likelihood")
+    names = [str(name) for name, x in group_.data_vars.items() if set(SAMPLE) < set(x.dims)]
     if not names:
         return "the run holds no log likelihood for each row"
     name = outcome_of(spec, names)
-    lead = next(dim for dim in likelihood[name].dims if dim not in SAMPLE)
-    total = likelihood[name].sizes[lead]
-    rows, draws = ({}, slice(None)) if whole else _kept(likelihood[name], lead)
-    some = likelihood[[name]].isel({**rows, "draw": draws})
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        found, failed = tried(
-            "ArviZ could not leave out a row", lambda: _loo(some, name, efficiency(spec, tree))
-        )
+    lead = next(dim for dim in group_[name].dims if dim not in SAMPLE)
+    total = group_[name].sizes[lead]
+    rows, draws = ({}, slice(None)) if whole else _kept(group_[name], lead)
+    some = group_[name].isel({**rows, "draw": draws}).astype(np.float64)
+    if not np.isfinite(some.values).all():
+        return "the log likelihood of some row is not finite"
+    share = efficiency(spec, tree)
+    found, failed = tried("ArviZ could not leave out a row", lambda: _smoothed(some, share))
     if failed:
         return failed.rstrip(".")
-    if not np.isfinite(found.elpd):
-        return "the log likelihood of some row is not finite"
-    told = [_first_line(w.message) for w in caught]
-    kept = tuple(dict.fromkeys(x for x in told if x and not x.startswith(OF_ARVIZ)))
-    return LeftOut(name, found, rows, draws, total, kept)
+    weights, k = found
+    return LeftOut(name, some, share, weights, k, rows, draws, total)
 
 
 def doubt_of(left: LeftOut) -> Doubt | None:
@@ -101,7 +126,7 @@ def doubt_of(left: LeftOut) -> Doubt | None:
     return Doubt(
         LEFT_OUT,
         KIND,
-        f"leave-one-out is rough for {count} (Pareto k above {float(left.found.good_k):.2f})",
+        f"leave-one-out is rough for {count} (Pareto k above {left.good_k:.2f})",
         "compare runs by it with care, or fit again without these rows to know better",
     )
 
@@ -146,14 +171,10 @@ def _kept(likelihood: xr.DataArray, lead: Any) -> tuple[dict[Any, np.ndarray], s
     return rows, slice(None, None, max(1, -(-values // MOST_VALUES)))
 
 
-def _loo(some: xr.Dataset, name: str, reff: float) -> Any:
-    # Not by way of arviz: its plots take seconds to import.
-    import arviz_stats
+def _smoothed(likelihood: xr.DataArray, reff: float) -> tuple[xr.DataArray, xr.DataArray]:
+    import arviz_stats  # noqa: F401 - it brings `azstats`
 
-    tree = xr.DataTree.from_dict({"/log_likelihood": some.astype(np.float64)})
-    return arviz_stats.loo(tree, pointwise=True, var_name=name, reff=reff)
-
-
-def _first_line(message: object) -> str:
-    lines = str(message).strip().splitlines()
-    return lines[0] if lines else ""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        weights, k = likelihood.azstats.psislw(r_eff=reff, dim=list(SAMPLE))
+    return weights, k

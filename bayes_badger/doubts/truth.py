@@ -32,6 +32,8 @@ KIND = "true values"
 # Below this probability too few true values are held.
 TAIL = 0.01
 MOST_SCALARS, FEWEST_DRAWS, PRIOR_DRAWS = 2_000, 200, 1_000
+# Decimals that are added at most to tell a true value from an end of its interval.
+MORE_DECIMALS = 4
 # Of two samples from one distribution 1 in 100 is further apart than this times the root of the
 # sum of one over their sizes (Kolmogorov and Smirnov).
 APART = 1.63
@@ -66,9 +68,10 @@ class Held:
         told += f" (about {self.expected:.0%} expected)" if np.isfinite(self.expected) else ""
         if not self.untold_count:
             return told
-        rows = "row" if self.untold_count == 1 else "rows"
+        one = self.untold_count == 1
         names = ", ".join(self.untold[:3]) + (", ..." if len(self.untold) > 3 else "")
-        rest = f"{self.untold_count} {rows} of which the evidence says nothing are not counted"
+        rest = f"{self.untold_count} {'row' if one else 'rows'} of which the evidence says nothing "
+        rest += f"{'is' if one else 'are'} not counted"
         return f"{told}; {rest} ({names})"
 
 
@@ -82,7 +85,7 @@ def held(spec: Mapping[str, Any], tree: xr.DataTree) -> Held | None:
     told = np.array([_moved(draws[:, i], prior) for i, prior in enumerate(before)])
     untold = tuple(dict.fromkeys(x for x, moved in zip(names, told, strict=True) if not moved))
     expected = tail = np.nan
-    if told.any() and not _from_world(spec):
+    if told.any() and of_program(spec):
         within = (lower[told] <= draws[:, told]) & (draws[:, told] <= upper[told])
         expected = float(within.mean())
         if len(draws) >= FEWEST_DRAWS:
@@ -103,6 +106,23 @@ def doubt_of(found: Held) -> Doubt | None:
         f"{found.expected:.0%} are expected; so few have a probability below {TAIL:.0%}",
         "fit with another recipe, nuts say, and compare",
     )
+
+
+def decimals_apart(lower: float, upper: float, true: float, places: int) -> int:
+    """Decimals that show whether an interval holds the true value: the given ones, or some more.
+
+    Example:
+        >>> decimals_apart(0.1, 0.204, 0.2041, 2), decimals_apart(0.1, 0.2, 0.3, 2)
+        (4, 2)
+    """
+    if not np.isfinite([lower, upper, true]).all():
+        return places
+    holds = lower <= true <= upper
+    for more in range(places, places + MORE_DECIMALS):
+        low, high, value = (round(x, more) for x in (lower, upper, true))
+        if (low <= value <= high) == holds:
+            return more
+    return places
 
 
 def _columns(
@@ -168,6 +188,7 @@ def _moved(draws: np.ndarray, prior: np.ndarray | None) -> bool:
     return apart > APART * float(np.sqrt(sum(1 / len(x) for x in some)))
 
 
-def _from_world(spec: Mapping[str, Any]) -> bool:
+def of_program(spec: Mapping[str, Any]) -> bool:
+    """Whether true values are from the prior of the program that was fitted, as far as known."""
     notes = texts(part(spec, "evidence").get("notes"))
-    return any(note.endswith(WORLD) for note in notes)
+    return not any(note.endswith(WORLD) for note in notes)

@@ -33,8 +33,11 @@ def build(run: Run) -> Section:
     left = left_out(run.spec, run.tree)
     if isinstance(left, str):
         return Section(title=title, lead=f"This cannot be told: {plain(left)}.")
-    found, k = left.found, left.pareto_k
-    told = [EXPLAINED, *(f"ArviZ warns: {plain(x)}" for x in left.told)]
+    scored, failed = tried("ArviZ could not leave out a row", left.scores)
+    if failed:
+        return Section(title=title, lead=plain(failed))
+    found, k = scored[0], left.pareto_k
+    told = [EXPLAINED, *(f"ArviZ warns: {plain(x)}" for x in scored[1])]
     doubt = doubt_of(left)
     if doubt is not None:
         told.insert(0, f"This concerns comparisons of runs, not the posterior: {doubt.mend}.")
@@ -42,20 +45,20 @@ def build(run: Run) -> Section:
         told.insert(
             0, f"For speed, {k.size:,} of the {left.total:,} rows were left out, evenly spread."
         )
-    blocks: list[Block] = [_scores(run, found, k.size), _pareto(k, float(found.good_k))]
+    blocks: list[Block] = [_scores(run, found, k.size), _pareto(k, left.good_k)]
     if left.bad.any():
-        blocks.append(_worst(run, found.pareto_k, float(found.good_k)))
+        blocks.append(_worst(run, left.k, left.good_k))
     blocks += [*_pit(run, left), Bullets(sentences=told)]
-    return Section(title=title, lead=_lead(run, left), blocks=blocks, wary=doubt is not None)
+    return Section(title=title, lead=_lead(run, left, found), blocks=blocks, wary=doubt is not None)
 
 
-def _lead(run: Run, left: LeftOut) -> str:
+def _lead(run: Run, left: LeftOut, found: Any) -> str:
     unit = "log probability" if _discrete(run) else "log density"
     doubt, k = doubt_of(left), left.pareto_k
     sound = f"leave-one-out is sound for all rows (Pareto k at most {number(float(k.max()))})"
     return (
         f"A row that was left out would be predicted with a {unit} of "
-        f"{number(float(left.found.elpd) / k.size)} nats on average; "
+        f"{number(float(found.elpd) / k.size)} nats on average; "
         f"{sound if doubt is None else doubt.sentence}."
     )
 
@@ -115,7 +118,7 @@ def _worst(run: Run, k: xr.DataArray, good: float) -> Table:
 
 def _pit(run: Run, left: LeftOut) -> list[Block]:
     """Where each outcome falls within what is predicted of it without it."""
-    found, name, rows, draws = left.found, left.name, left.rows, left.draws
+    name, rows, draws = left.name, left.rows, left.draws
     predictive, observed = group(run, "posterior_predictive"), group(run, "observed_data")
     if name not in predictive or name not in observed or _discrete(run):
         return []
@@ -133,7 +136,7 @@ def _pit(run: Run, left: LeftOut) -> list[Block]:
     def pit() -> np.ndarray:
         import arviz_stats
 
-        weights, k = (xr.Dataset({name: x}) for x in (found.log_weights, found.pareto_k))
+        weights, k = (xr.Dataset({name: x}) for x in (left.log_weights, left.k))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             done = arviz_stats.loo_pit(tree, var_names=name, log_weights=weights, pareto_k=k)

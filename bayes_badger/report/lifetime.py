@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 
+from bayes_badger.doubts.truth import decimals_apart
 from bayes_badger.report.contents import Scalar, evenly, posterior, scalars, task_unit
 from bayes_badger.report.figure import INK, OBSERVED, POSTERIOR, PRIOR, bins, density, picture
 from bayes_badger.report.section import Block, Bullets, Figures, Section, Table
@@ -50,9 +51,11 @@ def table(found: list[Scalar]) -> Table:
     columns += ["true"] * simulated + ["narrowed by, nats"] * narrowed
     rows = []
     for scalar in found:
+        lower, upper = map(float, scalar.interval)
         places = common_decimals([float(scalar.sd())])
-        numbers = [scalar.mean(), scalar.sd(), *scalar.interval]
-        cells = [number(float(x), places) for x in numbers]
+        places = decimals_apart(lower, upper, float(scalar.truth), places)
+        numbers = [float(scalar.mean()), float(scalar.sd()), lower, upper]
+        cells = [number(x, places) for x in numbers]
         cells += [number(float(scalar.truth), places)] if simulated else []
         cells += [number(float(scalar.narrowing))] if narrowed else []
         rows.append([scalar.name, *cells])

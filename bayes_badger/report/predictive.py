@@ -41,7 +41,7 @@ def build(run: Run) -> Section:
             Figures(
                 pictures=[_bars(found) if _few(found) else _cumulative(found)],
                 caption=f"All {len(found.observed):,} outcomes together, and the band that holds "
-                f"89% of {len(found.drawn)} data sets drawn from the posterior",
+                f"89% of {len(found.drawn):,} data sets drawn from the posterior",
                 legend=[
                     ("dot" if _few(found) else "observed", "observed"),
                     ("band", "drawn from the posterior"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from bayes_badger.doubts.truth import decimals_apart, of_program
 from bayes_badger.report.contents import (
     Scalar,
     posterior,
@@ -133,7 +134,8 @@ def _of_one(run: Run, scalar: Scalar) -> str:
         lower, upper = scalar.interval
         held = (lower <= scalar.truth) & (scalar.truth <= upper)
         sentences.append(
-            f"The interval holds the true value of {held.sum()} of {len(truth)} tasks."
+            f"The interval holds the true value of {held.sum()} of {len(truth)} tasks"
+            + (" (about 89% expected)." if of_program(run.spec) else ".")
         )
     return " ".join(sentences) or "Its prior was not kept, so what the evidence did is not known."
 
@@ -173,12 +175,17 @@ def _tables(
     narrowed, simulated = scalar.narrowing, bool(np.isfinite(scalar.truth).any())
     known = bool(np.isfinite(narrowed).any())
     numbers = [scalar.mean(), scalar.sd(), *scalar.interval]
+
+    def apart(i: int) -> int:
+        lower, upper = (float(x[i]) for x in scalar.interval)
+        return decimals_apart(lower, upper, float(scalar.truth[i]), places)
+
     cells = [
         [
             labels[i],
             *([f"{rows[i]:,}"] if rows is not None else []),
-            *(number(float(x[i]), places) for x in numbers),
-            *([number(float(scalar.truth[i]), places)] if simulated else []),
+            *(number(float(x[i]), apart(i)) for x in numbers),
+            *([number(float(scalar.truth[i]), apart(i))] if simulated else []),
             *([number(float(narrowed[i]))] if known else []),
         ]
         for i in reversed(shown)  # from above to below, as in the figure

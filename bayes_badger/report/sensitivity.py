@@ -96,6 +96,8 @@ def _table(rows: list[tuple[str, float, float]]) -> Table:
 
 
 def _meaning(prior: float, likelihood: float) -> str:
+    if max(prior, likelihood) < THRESHOLD:
+        return "neither moves it"
     if prior < THRESHOLD:
         return "the prior hardly matters"
     if likelihood < THRESHOLD:

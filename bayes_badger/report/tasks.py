@@ -184,8 +184,8 @@ def _tables(
         [
             labels[i],
             *([f"{rows[i]:,}"] if rows is not None else []),
-            *(number(float(x[i]), apart(i)) for x in numbers),
-            *([number(float(scalar.truth[i]), apart(i))] if simulated else []),
+            *(number(float(x[i]), apart(int(i))) for x in numbers),
+            *([number(float(scalar.truth[i]), apart(int(i)))] if simulated else []),
             *([number(float(narrowed[i]))] if known else []),
         ]
         for i in reversed(shown)  # from above to below, as in the figure

@@ -184,7 +184,8 @@ def _told(found: Learned) -> Learned:
     values = "; ".join(
         f"{name} = {_numbers(x, found.errors.get(name))}" for name, x in table.items()
     )
-    what = " (± a standard error)" if found.errors else ""
+    known = any(np.isfinite(x).any() for x in found.errors.values())
+    what = " (± a standard error)" if known else ""
     return found._replace(notes=(*found.notes, f"learned {values}{what}"))
 
 
@@ -192,4 +193,8 @@ def _numbers(values: np.ndarray, errors: np.ndarray | None) -> str:
     if errors is None:
         return ", ".join(f"{x:.4g}" for x in np.ravel(values))
     pairs = zip(np.ravel(values), np.ravel(errors), strict=True)
-    return ", ".join(f"{x:.4g} ± {e:.2g}" for x, e in pairs)
+    return ", ".join(f"{x:.4g}{_error(e)}" for x, e in pairs)
+
+
+def _error(error: float) -> str:
+    return " (no standard error)" if np.isnan(error) else f" ± {error:.3g}"

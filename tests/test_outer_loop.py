@@ -98,8 +98,6 @@ def test_few_parameters_come_to_rest_at_the_maximum(schools):
     learned = {name: float(x) for name, x in found.program.parameters.items()}
     assert abs(learned["mu"] - best.x[0]) < 0.1 * errors[0]
     assert abs(np.log(learned["tau"]) - best.x[1]) < 0.1 * errors[1]
-    assert found.errors["mu"] == pytest.approx(errors[0], rel=0.4)
-    assert found.errors["tau"] == pytest.approx(errors[1] * learned["tau"], rel=0.4)
     assert found.finished
     assert found.warnings == ()
     assert found.steps < 2 * 40
@@ -111,7 +109,7 @@ def test_of_two_hills_the_higher_one_counts(schools, monkeypatch, starts, higher
     """Log evidence with a low hill at mu = -1, at whose foot it starts, and a high one at 1."""
     program, evidence = schools
 
-    def hills(program, parameters, evidence, loop, key, slopes=True):
+    def hills(program, parameters, evidence, loop, key, slopes=True, steady=False):
         flat = jax.flatten_util.ravel_pytree(parameters)[0]
         noise = np.random.default_rng(0).normal(size=(evidence.n_tasks, 2))
         mu, other = (float(x) for x in flat)
@@ -121,7 +119,12 @@ def test_of_two_hills_the_higher_one_counts(schools, monkeypatch, starts, higher
         n = evidence.n_tasks
         return np.full(n, value / n), slope / n + 2.0 * (noise - noise.mean(0))
 
+    def around(program, parameters, evidence, loop, key, steady=False):
+        return lambda there, points: hills(program, there, evidence, loop, key), False
+
     monkeypatch.setattr("bayes_badger.outer_loop.loop.log_evidence_and_slopes", hills)
+    monkeypatch.setattr("bayes_badger.outer_loop.examining.log_evidence_and_slopes", hills)
+    monkeypatch.setattr("bayes_badger.outer_loop.examining.around", around)
     start = eqx.tree_at(
         lambda x: x.parameters, program, program.parameters | {"mu": jnp.float32(-0.15)}
     )

@@ -63,11 +63,6 @@ def at_rest(place: Place) -> bool:
     return False
 
 
-def standard_errors(place: Place) -> np.ndarray | None:
-    """It has none."""
-    return None
-
-
 def doubt(place: Place, losses: np.ndarray, stopped: bool) -> str | None:
     """Why it is not to be trusted; None where it is.
 

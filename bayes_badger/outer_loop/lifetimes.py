@@ -71,12 +71,14 @@ class Inferred(NamedTuple):
         log_evidence: Of each lifetime, in nats, `[lifetime]`.
         error: Its standard error, `[lifetime]`.
         rows_move: Whether the likelihood of rows, given the values, moves with the parameters.
+        drawn: Whether points were drawn: else they are all values that latents can take.
     """
 
     lifetimes: Lifetime
     log_evidence: np.ndarray
     error: np.ndarray
     rows_move: bool
+    drawn: bool = True
 
 
 class Sums(NamedTuple):
@@ -87,6 +89,7 @@ class Sums(NamedTuple):
         slope: Its gradient, of each lifetime, `[lifetime, p]`.
         complete: Information if all latents were known, of all together, `[p, p]`.
         missing: Information that is lost since they are not, `[p, p]`.
+        spread: Its standard error by the spread of the points, of each entry, `[p, p]`.
         noise: Covariance of the summed slope, by the spread of the points, `[p, p]`.
         carried: Effective number of points over what it was, harmonic mean over lifetimes.
     """
@@ -95,6 +98,7 @@ class Sums(NamedTuple):
     slope: np.ndarray
     complete: np.ndarray
     missing: np.ndarray
+    spread: np.ndarray
     noise: np.ndarray
     carried: float
 
@@ -119,7 +123,8 @@ def infer(
     """
     held = moving_supports(program)
     # Where all there is is discrete and shared, each joint value of it is one point.
-    draws = draws if program.lifetime_size or program.select(TASK) else 1
+    drawn = bool(program.lifetime_size or program.select(TASK))
+    draws = draws if drawn else 1
     keys = jax.random.split(key, len(lifetimes))
     found, logs, errors = [], [], []
     for i, evidence in enumerate(lifetimes):
@@ -139,9 +144,8 @@ def infer(
     stacked = _stacked(program, found)
     rows_move = _rows_move(program, stacked)
     before = np.array(_before(program, stacked, rows_move))
-    return Inferred(
-        _without_bad(program, stacked, before), np.array(logs), np.array(errors), rows_move
-    )
+    good = _without_bad(program, stacked, before)
+    return Inferred(good, np.array(logs), np.array(errors), rows_move, drawn)
 
 
 def shares_nothing(program: Program) -> bool:
@@ -161,9 +165,12 @@ def sums(
         curved: Whether the information is wanted; else it is zero.
     """
     each = _sums(program, parameters, found.lifetimes, found.rows_move, curved)
-    gain, slope, complete, missing, noise, share = (np.asarray(x, float) for x in each)
+    gain, slope, complete, missing, variance, noise, share = (np.asarray(x, float) for x in each)
     carried = len(share) / (1 / np.maximum(share, 1e-12)).sum()
-    return Sums(gain, slope, complete.sum(0), missing.sum(0), noise.sum(0), float(carried))
+    spread, noise = np.sqrt(np.maximum(variance.sum(0), 0.0)), noise.sum(0)
+    if not found.drawn:
+        spread, noise = np.zeros_like(spread), np.zeros_like(noise)
+    return Sums(gain, slope, complete.sum(0), missing.sum(0), spread, noise, float(carried))
 
 
 @eqx.filter_jit
@@ -193,8 +200,11 @@ def _sums(
         noise = (away * weights[:, None] ** 2).T @ away
         if not curved:
             none = jnp.zeros((0, 0))
-            return gain, slope, none, none, none, share
+            return gain, slope, none, none, none, none, share
         missing = (away * weights[:, None]).T @ away
+        # Of a weighted mean of products of scores.
+        fourth = (away**2 * weights[:, None] ** 2).T @ away**2
+        variance = fourth - 2 * missing * noise + missing**2 * (weights**2).sum()
 
         def mean(flat: Array) -> Array:
             def some(i: Array) -> Array:
@@ -203,7 +213,7 @@ def _sums(
             return jax.lax.map(some, points, batch_size=batch).sum()
 
         complete = -jax.jacfwd(jax.grad(mean))(flat)
-        return gain, slope, 0.5 * (complete + complete.T), missing, noise, share
+        return gain, slope, 0.5 * (complete + complete.T), missing, variance, noise, share
 
     return jax.lax.map(one, lifetimes)
 

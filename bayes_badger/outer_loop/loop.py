@@ -32,10 +32,12 @@ from bayes_badger.inner_loop.protocol import Report, silent
 from bayes_badger.outer_loop import after_steps, descent, scoring
 from bayes_badger.outer_loop.ceiling import ceiling
 from bayes_badger.outer_loop.drive import drive
+from bayes_badger.outer_loop.examining import Examiner
 from bayes_badger.outer_loop.objective import log_evidence_and_slopes
 from bayes_badger.outer_loop.penalty import penalty
+from bayes_badger.outer_loop.standard_errors import covariance
 from bayes_badger.program import LIFETIME, Program
-from bayes_badger.program.parameters import as_table, bound, free
+from bayes_badger.program.parameters import bound, free
 
 # It stops where held-out tasks have not become better for so many looks.
 PATIENCE = 8
@@ -88,7 +90,9 @@ class State(NamedTuple):
         astray: How often in a row numbers were not finite.
         window: Of the steps since the last look.
         turn: How often it began again.
+        points: Which start's points the place is looked at with.
         kept: The best place before it did.
+        kept_points: And its points.
     """
 
     place: scoring.Place | descent.Place
@@ -98,7 +102,9 @@ class State(NamedTuple):
     astray: float | np.ndarray
     window: Window
     turn: float | np.ndarray
+    points: float | np.ndarray
     kept: Any
+    kept_points: float | np.ndarray
 
 
 class Learned(NamedTuple):
@@ -107,7 +113,8 @@ class Learned(NamedTuple):
     Attributes:
         program: With its learned parameters.
         steps: How many were done.
-        errors: Standard error of each parameter, by name as in `as_table`; empty where not known.
+        errors: Standard error of each parameter, by name as in `as_table`; nan where the likelihood
+            is flat or still rising, empty where none is known.
         curve: A table of numbers for each look.
         notes: What was chosen, one sentence each.
         warnings: Why what was learned is not to be trusted, one sentence each.
@@ -186,9 +193,13 @@ def learn(
 
     state, done, curve, finished = drive(work, settings.steps, report, folder, seconds, show)
     learned = bound(program, work.unflatten(work.chosen(state)))
-    doubts = work.doubts(state, curve) if finished else ("the outer loop was interrupted",)
     notes = work.notes(state, done, curve)
-    return Learned(learned, done, work.errors(state), curve, notes, doubts, finished)
+    if not finished:
+        why = ("the outer loop was interrupted",)
+        return Learned(learned, done, {}, curve, notes, why, finished)
+    errors, more = work.errors(state)
+    doubts = (*work.doubts(state, curve), *more)
+    return Learned(learned, done, errors, curve, notes, doubts, finished)
 
 
 class _Work:
@@ -224,6 +235,14 @@ class _Work:
         self.held_out, self.tasks = np.sort(order[:count]), np.sort(order[count:])
         self.many = len(self.tasks) if self.few else min(settings.tasks, len(self.tasks))
 
+    @functools.cached_property
+    def examiner(self) -> Examiner:
+        """What looks around a place, where few parameters are learned."""
+        loop: experts.Experts = self.loop
+        some = self.evidence.select(self.tasks)
+        weight = self.settings.penalty
+        return Examiner(self.program, self.unflatten, some, loop, self.key, self.first, weight)
+
     @property
     def every(self) -> int:
         """Steps between two looks."""
@@ -236,15 +255,16 @@ class _Work:
     def start(self) -> State:
         """Before the first step."""
         place = self.way.start(self.first)
-        return State(place, self.first, np.inf, 0.0, 0.0, _empty(), 0.0, place)
+        return State(place, self.first, np.inf, 0.0, 0.0, _empty(), 0.0, 0.0, place, 0.0)
 
     def _looked_at(
         self, point: Any, tasks: np.ndarray, key: Any, slopes: bool = True
     ) -> tuple[np.ndarray, np.ndarray]:
         parameters = self.unflatten(jnp.asarray(point, jnp.float32))
         some = self.evidence.select(tasks)
+        how = {"steady": self.examiner.steady} if self.few and slopes else {}
         found: tuple[np.ndarray, np.ndarray] = self.objective(
-            self.program, parameters, some, self.loop, key, slopes
+            self.program, parameters, some, self.loop, key, slopes, **how
         )
         return found
 
@@ -255,8 +275,7 @@ class _Work:
         tasks, place = self.tasks, state.place
         if self.many < len(tasks):
             tasks = np.sort(self._chance(1, done).choice(tasks, self.many, replace=False))
-        turn = int(state.turn) if self.few else done
-        key = jax.random.fold_in(self.key, turn) if turn or not self.few else self.key
+        key = self.examiner.key_of(state.points) if self.few else jax.random.fold_in(self.key, done)
         values, slopes = self._looked_at(place.point, tasks, key)
         rows = int(self.evidence.lengths[tasks].sum())
         slope = slopes.sum(0)
@@ -282,7 +301,25 @@ class _Work:
                 window.tasks + len(tasks),
                 window.steps + 1,
             )
-        return state._replace(place=place, astray=float(astray), window=window)
+        state = state._replace(place=place, astray=float(astray), window=window)
+        return self._examined(state)
+
+    def _examined(self, state: State) -> State:
+        """With the observed information, where it seems that there is no more to gain."""
+        place = state.place
+        if not isinstance(place, scoring.Place):
+            return state
+        if not scoring.at_rest(place) or scoring.is_examined(place):
+            return state
+        if self._is_lost(state) and not scoring.is_stuck(place):
+            return state
+        if not self._is_lost(state):
+            # From here on it stays with the best place of all starts.
+            place, points = self._best_with_points(state)
+            state = state._replace(place=place, points=points, kept=place, kept_points=points)
+        information, found = self.examiner.information(place.at, state.points)
+        place = scoring.examined(place, information, found.spread)
+        return state._replace(place=place)
 
     def look(self, state: State, done: int) -> tuple[State, dict[str, Any]]:
         """Sums up the last steps, looks at held-out tasks, and keeps the best."""
@@ -317,7 +354,9 @@ class _Work:
     def at_rest(self, state: State) -> bool:
         """Whether there is no more to learn."""
         gone = int(state.astray) >= TRIES and self.way.is_known(self._best(state))
-        rests = self.way.at_rest(state.place) and not self._is_lost(state)
+        place = state.place
+        settled = isinstance(place, scoring.Place) and scoring.is_settled(place)
+        rests = settled and not self._is_lost(state)
         return bool(rests or gone or int(state.since) >= PATIENCE)
 
     def _is_lost(self, state: State) -> bool:
@@ -333,14 +372,29 @@ class _Work:
     def _begun_again(self, state: State) -> State:
         turn = int(state.turn) + 1
         away = APART * self._chance(2, turn).normal(size=len(self.first))
-        place = scoring.start(self.first + away)
-        return state._replace(place=place, turn=float(turn), kept=self._best(state), astray=0.0)
+        kept, points = self._best_with_points(state)
+        return state._replace(
+            place=scoring.start(self.first + away),
+            turn=float(turn),
+            points=float(turn),
+            kept=kept,
+            kept_points=points,
+            astray=0.0,
+        )
 
     def _best(self, state: State) -> Any:
         """The better of where it is and where it was before it began again."""
-        if not self.few or not state.turn:
-            return state.place
-        return max(state.kept, state.place, key=lambda place: float(place.height))
+        return self._best_with_points(state)[0]
+
+    def _best_with_points(self, state: State) -> tuple[Any, float | np.ndarray]:
+        place, kept = state.place, state.kept
+        if not isinstance(place, scoring.Place) or not state.turn:
+            return place, state.points
+        # Of two that are alike the one of which more is known.
+        more = scoring.NOISE if scoring.is_examined(place) else 0.0
+        if float(kept.height) > float(place.height) + more:
+            return kept, state.kept_points
+        return place, state.points
 
     def tasks_seen(self, state: State) -> float:
         """Since the last look."""
@@ -368,20 +422,21 @@ class _Work:
         """The parameters as they are, without bounds: of the last good point."""
         return jnp.asarray(self.way.best(state.place), jnp.float32)
 
-    def errors(self, state: State) -> dict[str, np.ndarray]:
-        """Standard errors by name, by the delta method."""
-        each = self.way.standard_errors(self._best(state))
-        if each is None:
-            return {}
-        at, found = self.chosen(state), {}
+    def errors(self, state: State) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+        """Standard errors by name, and why they are not to be trusted."""
+        place, points = self._best_with_points(state)
+        if not isinstance(place, scoring.Place) or not scoring.is_known(place):
+            return {}, ()
+        if self._is_elsewhere(place, points):
+            return {}, ()
+        return self.examiner.errors(place.at, points)
 
-        def table(flat: Any) -> Any:
-            return bound(self.program, self.unflatten(flat)).parameters
-
-        slopes = jax.tree.leaves(jax.jacfwd(table)(at))
-        for name, slope in zip(as_table(self.program), slopes, strict=True):
-            found[name] = np.asarray(np.sqrt((np.asarray(slope, float) ** 2 * each**2).sum(-1)))
-        return found
+    def _is_elsewhere(self, place: scoring.Place, points: float | np.ndarray) -> bool:
+        """Whether it stopped where the log evidence is not yet curved as at a maximum."""
+        if scoring.at_rest(place):
+            return False
+        information, found = self.examiner.information(place.at, points)
+        return bool(covariance(information, found.spread).flat.any())
 
     def notes(self, state: State, done: int, curve: list[dict[str, Any]]) -> tuple[str, ...]:
         """What was done."""
@@ -405,7 +460,12 @@ class _Work:
     def doubts(self, state: State, curve: list[dict[str, Any]]) -> tuple[str, ...]:
         """Whether it had not come to rest."""
         losses = np.array([_loss(line) for line in curve])
-        doubt = self.way.doubt(self._best(state), losses, int(state.since) >= PATIENCE)
+        place, points = self._best_with_points(state)
+        if isinstance(place, scoring.Place) and scoring.is_known(place):
+            information, found = self.examiner.information(place.at, points)
+            if not self._is_elsewhere(place, points):
+                place = scoring.counted(place, information, found.spread)
+        doubt = self.way.doubt(place, losses, int(state.since) >= PATIENCE)
         return () if doubt is None else (f"the outer loop {doubt}",)
 
 

@@ -33,8 +33,17 @@ from bayes_badger.outer_loop.drive import drive
 from bayes_badger.outer_loop.lifetimes import Inferred, Sums, infer, shares_nothing, sums
 from bayes_badger.outer_loop.loop import TRIES, Learned, Settings
 from bayes_badger.outer_loop.penalty import Penalty, penalty
+from bayes_badger.outer_loop.standard_errors import (
+    bounded,
+    by_name,
+    flat_doubt,
+    table_at,
+    that_do_not_fall,
+    with_noise,
+    without,
+)
 from bayes_badger.program import Program
-from bayes_badger.program.parameters import as_table, bound, free
+from bayes_badger.program.parameters import bound, free
 
 # Steps of descent on the same points at most, while this share of them counts.
 REUSED, CARRIED = 8, 0.5
@@ -97,9 +106,13 @@ def learn_lifetimes(
         raise BadgerError(f"{program.name} {reason}")
     work = _Work(program, lifetimes, key, settings, report)
     state, done, curve, finished = drive(work, settings.steps, report, folder, seconds)
-    doubts = work.doubts(state, curve) if finished else ("the outer loop was interrupted",)
     learned = bound(program, work.unflatten(work.chosen(state)))
-    return Learned(learned, done, work.errors(state), curve, work.notes(done), doubts, finished)
+    if not finished:
+        why = ("the outer loop was interrupted",)
+        return Learned(learned, done, {}, curve, work.notes(done), why, finished)
+    errors, more = work.errors(state)
+    doubts = (*work.doubts(state, curve), *more)
+    return Learned(learned, done, errors, curve, work.notes(done), doubts, finished)
 
 
 class _Work:
@@ -251,22 +264,30 @@ class _Work:
         best = place.at if isinstance(place, newton.Place) else descent.best(place)
         return jnp.asarray(best, jnp.float32)
 
-    def errors(self, state: State) -> dict[str, np.ndarray]:
-        """Standard errors by name, by the delta method."""
+    def errors(self, state: State) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+        """Standard errors by name, and why they are not to be trusted."""
         place = state.place
-        known = newton.covariance(place) if isinstance(place, newton.Place) else None
-        if known is None:
-            return {}
+        if not isinstance(place, newton.Place) or not newton.is_known(place):
+            return {}, ()
+        known, at = newton.known(place), np.asarray(place.at, float)
+        if known.flat.any() and not newton.at_rest(place):
+            # The log evidence is not yet curved as at a maximum.
+            return {}, ()
+        flat = that_do_not_fall(known, at, bounded(self.program), self._height)
+        known = with_noise(without(known, flat), place.noise)
+        errors = by_name(table_at(self.program, self.unflatten, self.chosen(state)), known)
+        doubt = flat_doubt(errors)
+        return errors, () if doubt is None else (doubt,)
 
-        def table(flat: Any) -> Any:
-            return bound(self.program, self.unflatten(flat)).parameters
-
-        slopes = jax.tree.leaves(jax.jacfwd(table)(self.chosen(state)))
-        found = {}
-        for name, slope in zip(as_table(self.program), slopes, strict=True):
-            slope = np.asarray(slope, float)
-            found[name] = np.asarray(np.sqrt(np.einsum("...i,ij,...j->...", slope, known, slope)))
-        return found
+    def _height(self, point: np.ndarray) -> float:
+        """Log evidence of all lifetimes, inferred at a point, less the penalty."""
+        program = bound(self.program, self._parameters(point))
+        try:
+            found = infer(program, self.lifetimes, self.key, self.draws, self.sizes, self.report)
+        except BadgerError:
+            return -np.inf
+        cost = penalty(point, self.first, self.settings.penalty)
+        return float(found.log_evidence.sum()) + cost.value
 
     def notes(self, done: int) -> tuple[str, ...]:
         """What was done."""

@@ -16,6 +16,7 @@ import numpy as np
 
 from bayes_badger.outer_loop.lifetimes import Sums
 from bayes_badger.outer_loop.penalty import Penalty
+from bayes_badger.outer_loop.standard_errors import Covariance, covariance
 
 # Steps between two looks.
 EVERY = 1
@@ -52,6 +53,7 @@ class Place(NamedTuple):
         slope: Gradient at `at`, `[p]`.
         complete: Information there if all latents were known, `[p, p]`.
         missing: What of it is not there, `[p, p]`.
+        spread: The standard error of that by the points, of each entry, `[p, p]`.
         noise: Covariance of the slope by the spread of the points, `[p, p]`.
         damping: Of the next step.
         away: How many standard errors `at` is from the maximum, to second order.
@@ -66,6 +68,7 @@ class Place(NamedTuple):
     slope: np.ndarray
     complete: np.ndarray
     missing: np.ndarray
+    spread: np.ndarray
     noise: np.ndarray
     damping: float | np.ndarray
     away: float | np.ndarray
@@ -78,7 +81,19 @@ def start(point: np.ndarray) -> Place:
     p = len(point)
     none, unknown = np.zeros((p, p)), np.full(LOOKS, -np.inf)
     return Place(
-        point, point, -np.inf, 0.0, np.zeros(p), np.eye(p), none, none, 0.0, np.inf, 0.0, unknown
+        point,
+        point,
+        -np.inf,
+        0.0,
+        np.zeros(p),
+        np.eye(p),
+        none,
+        none,
+        none,
+        0.0,
+        np.inf,
+        0.0,
+        unknown,
     )
 
 
@@ -103,7 +118,7 @@ def told(place: Place) -> dict[str, float]:
 
 def noise_of(place: Place) -> float:
     """Root mean square error by the draws, in standard errors."""
-    back = inverse(place.complete, place.missing)
+    back = known(place).matrix
     return float(np.sqrt(max(np.trace(back @ place.noise) / max(len(back), 1), 0.0)))
 
 
@@ -122,12 +137,9 @@ def doubt(place: Place) -> str | None:
     return None
 
 
-def covariance(place: Place) -> np.ndarray | None:
-    """Of the parameters without bounds, noise of draws included, `[p, p]`; None where not known."""
-    if not is_known(place):
-        return None
-    back = inverse(place.complete, place.missing, least=1e-3)
-    return np.asarray(back + back @ place.noise @ back)
+def known(place: Place) -> Covariance:
+    """What the curvature says of the parameters without bounds, without the noise of draws."""
+    return covariance(place.complete - place.missing, place.spread)
 
 
 def moved(place: Place, height: float, error: float, near: Near) -> Place:
@@ -150,7 +162,7 @@ def moved(place: Place, height: float, error: float, near: Near) -> Place:
         complete = found.complete + cost.curvature * np.eye(len(at))
         slope = found.slope.sum(0) + cost.slope
         step = inverse(complete, found.missing, float(damping)) @ slope
-        away = np.sqrt(max(slope @ inverse(complete, found.missing) @ slope, 0.0))
+        away = covariance(complete - found.missing, found.spread).away(slope)
         if away < NEAR:
             break
         total = found.gain.sum() + cost.value
@@ -175,6 +187,7 @@ def moved(place: Place, height: float, error: float, near: Near) -> Place:
         slope,
         complete,
         found.missing,
+        found.spread,
         found.noise,
         damping,
         float(away),
@@ -183,16 +196,14 @@ def moved(place: Place, height: float, error: float, near: Near) -> Place:
     )
 
 
-def inverse(
-    complete: np.ndarray, missing: np.ndarray, damping: float = 0.0, least: float = LEAST
-) -> np.ndarray:
+def inverse(complete: np.ndarray, missing: np.ndarray, damping: float = 0.0) -> np.ndarray:
     """The inverse of the information, kept positive, with damping in units of the complete one."""
     size = np.abs(np.diag(complete))
     size = np.sqrt(np.maximum(size, 1e-6 * max(size.max(initial=0.0), 1e-6)))
     values, vectors = np.linalg.eigh(complete / np.outer(size, size))
     root = vectors / np.sqrt(np.maximum(values, 1e-3)) / size[:, None]
     share, turned = np.linalg.eigh(root.T @ missing @ root)
-    left = np.where(share < 1.0, np.maximum(1.0 - share, least), 1.0) + damping
+    left = np.where(share < 1.0, np.maximum(1.0 - share, LEAST), 1.0) + damping
     root = root @ turned
     return (root / left) @ root.T
 

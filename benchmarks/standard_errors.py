@@ -27,7 +27,6 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pandas as pd
-from scipy import stats
 from scipy.optimize import minimize
 
 import bayes_badger as bb
@@ -48,7 +47,7 @@ Code = Callable[[np.ndarray], float]
 
 
 def run(*parts: str) -> pd.DataFrame:
-    """Each part, or those that are named; "4:100" is 100 worlds of the part "4"."""
+    """Each part, or those that are named; "4:100" has 100 worlds of the part "4"."""
     rows = []
     for part in parts or ("levels", *WORLDS):
         name, _, worlds = part.partition(":")
@@ -80,8 +79,8 @@ def normal_code(sigma: np.ndarray, y: np.ndarray) -> Code:
     mean, variance = (weight * y).sum(1) / weight.sum(1), 1 / weight.sum(1)
 
     def code(free: np.ndarray) -> float:
-        spread = np.sqrt(np.exp(2 * free[1]) + variance)
-        return float(-stats.norm.logpdf(mean, free[0], spread).sum())
+        spread = np.exp(2 * free[1]) + variance
+        return float(0.5 * (np.log(spread) + (mean - free[0]) ** 2 / spread).sum())
 
     return code
 

@@ -200,6 +200,17 @@ def test_noise_of_points_is_told():
     assert standard_errors.noise_doubt(found, 0.1 * noisy, "outer.points") is None
 
 
+@pytest.mark.parametrize(("noise", "known"), [(0.0, True), (0.01, True), (2.0, False)])
+def test_points_that_do_not_tell_the_curvature_are_seen(noise, known):
+    def look(point, points):
+        tilt = noise * np.random.default_rng(points).normal()
+        return np.zeros(1), -(10 + 10 * tilt) * point[None]
+
+    found = observed(look, np.zeros(1), noisy=True)
+    assert found.known == known
+    assert abs(found.information[0, 0] - 10) <= 5 * found.spread[0, 0] + 1e-4
+
+
 def test_steps_that_are_much_too_long_are_taken_again():
     """Slopes of two tasks that cancel, and are small: they say nothing of the curvature."""
 

@@ -11,10 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Key
 
+from bayes_badger.errors import listed
 from bayes_badger.evidence import Evidence
 from bayes_badger.inner_loop.experts import Experts
 from bayes_badger.outer_loop.drawn_anew import drawn_anew
 from bayes_badger.outer_loop.information_test import (
+    FOR_EACH,
+    TASKS,
     Sandwich,
     beyond_chance,
     disagreement,
@@ -31,6 +34,7 @@ from bayes_badger.outer_loop.standard_errors import (
     bounded,
     by_name,
     covariance,
+    entries,
     flat_doubt,
     noise_doubt,
     table_at,
@@ -99,7 +103,13 @@ class Examiner:
             def of(there: np.ndarray, points: int) -> tuple[np.ndarray, np.ndarray]:
                 return look(self._parameters(there), points)
 
-            self._last = name, observed(of, np.asarray(point, float), noisy)
+            found = observed(of, np.asarray(point, float), noisy)
+            enough = self.evidence.n_tasks >= max(TASKS, FOR_EACH * len(self.first))
+            if not found.known and enough:
+                # Of that many tasks the products of their slopes say more than noise.
+                products = found.slopes.T @ found.slopes
+                found = found._replace(information=products, spread=np.zeros_like(products))
+            self._last = name, found
         found = self._last[1]
         curvature = penalty(point, self.first, self.weight).curvature
         return found.information + curvature * np.eye(len(self.first)), found
@@ -121,7 +131,7 @@ class Examiner:
         table = table_at(self.program, self.unflatten, jnp.asarray(at, jnp.float32))
         errors = by_name(table, with_noise(known, found.noise))
         doubts = (
-            flat_doubt(errors),
+            flat_doubt(errors) if found.known else _unknown(errors),
             noise_doubt(known, found.noise, "outer.points"),
             self._disagreement(table, known, found, points),
         )
@@ -163,3 +173,13 @@ class Examiner:
 
     def _parameters(self, point: np.ndarray) -> Any:
         return self.unflatten(jnp.asarray(point, jnp.float32))
+
+
+def _unknown(errors: dict[str, np.ndarray]) -> str:
+    """That the points do not tell the curvature, and what stands for it."""
+    names = entries(errors)
+    if names:
+        none = f"{listed(names)}: no standard error"
+    else:
+        none = "standard errors are by the spread of the tasks' slopes alone"
+    return f"{none}: the points do not tell the curvature of the likelihood; raise outer.points"

@@ -25,8 +25,10 @@ Look = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]
 # of a parameter that is not large itself. A step that was this many times too long is taken again.
 WIDTH, LONGEST, AGAIN = 0.05, 0.1, 4.0
 # Sets of points: at least and at most so many, until the variance of each parameter is known to
-# this share of itself.
-FEWEST, MOST, KNOWN = 3, 12, 0.05
+# this share of itself; but no more than take so many looks, where there are many parameters.
+FEWEST, MOST, KNOWN, LOOKS = 2, 12, 0.05, 64
+# Variances that are known no better than this say nothing.
+ROUGHLY = 0.3
 
 
 class Observed(NamedTuple):
@@ -38,6 +40,7 @@ class Observed(NamedTuple):
         information: The observed information, without what a penalty adds.
         spread: The error of each entry: a standard error by the points, or by rounding.
         noise: Covariance of the summed gradient by the points, with one set of them.
+        known: Whether the points tell the information at all.
     """
 
     point: Float[np.ndarray, " p"]
@@ -45,6 +48,7 @@ class Observed(NamedTuple):
     information: Float[np.ndarray, "p p"]
     spread: Float[np.ndarray, "p p"]
     noise: Float[np.ndarray, "p p"]
+    known: bool = True
 
 
 def observed(look: Look, point: Float[np.ndarray, " p"], noisy: bool) -> Observed:
@@ -76,7 +80,8 @@ def observed(look: Look, point: Float[np.ndarray, " p"], noisy: bool) -> Observe
         exact = 0.5 * (found[0] + found[0].T)
         rounding = 0.5 * np.abs(found[0] - found[0].T)
         return Observed(point, slopes[0], exact, rounding, np.zeros_like(exact))
-    while len(found) < FEWEST or (len(found) < MOST and not _is_known(found)):
+    most = int(np.clip(LOOKS // (2 * len(point)), FEWEST, MOST))
+    while len(found) < FEWEST or (len(found) < most and not _is_known(found)):
         number = len(found)
         slopes.append(look(point, number)[1])
         found.append(_differences(look, point, step, number))
@@ -84,7 +89,8 @@ def observed(look: Look, point: Float[np.ndarray, " p"], noisy: bool) -> Observe
     away = np.stack(slopes) - np.mean(slopes, 0)
     noise = np.einsum("sti,stj->ij", away, away) / (len(slopes) - 1)
     spread = np.std(found, axis=0, ddof=1) / np.sqrt(len(found))
-    return Observed(point, slopes[0], np.mean(found, 0), spread, noise)
+    known = _is_known(found, ROUGHLY)
+    return Observed(point, slopes[0], np.mean(found, 0), spread, noise, known)
 
 
 def _steps(information: np.ndarray, point: np.ndarray) -> np.ndarray:
@@ -108,11 +114,13 @@ def _with(point: np.ndarray, i: int, value: np.floating) -> np.ndarray:
     return there
 
 
-def _is_known(found: list[np.ndarray]) -> bool:
-    """Whether the variances that follow are known well enough."""
+def _is_known(found: list[np.ndarray], share: float = KNOWN) -> bool:
+    """Whether the variances that follow are known to a share of themselves."""
     mean = np.mean(found, 0)
+    if not np.isfinite(mean).all():
+        return False
     size = np.sqrt(np.maximum(np.abs(np.diag(mean)), 1e-30))
     back = np.linalg.pinv(mean / np.outer(size, size))
     each = [back @ (one / np.outer(size, size)) @ back for one in found]
     spread = np.std([np.diag(one) for one in each], axis=0, ddof=1) / np.sqrt(len(found))
-    return bool((spread <= KNOWN * np.abs(np.diag(back))).all())
+    return bool((spread <= share * np.abs(np.diag(back))).all())

@@ -27,8 +27,8 @@ NOISE = 0.02
 # gained less than so many nats: directions of which the tasks say nothing may be followed for ever.
 NEAR, WORTH, STEPS = 0.05, 0.05, 8
 # And by the observed information, which costs little more where it is known; it is looked at again
-# where the parameters moved further than this.
-CLOSE, MOVED = 0.02, 1.0
+# where the parameters moved further than this, but not more often than this.
+CLOSE, MOVED, LOOKS = 0.02, 1.0, 4
 # What comes to rest this far from the maximum, by its own count, is not there.
 FAR = 1.0
 # Where even a step damped by this much is no ascent, what is left is noise of the slopes.
@@ -201,7 +201,8 @@ def moved(
             heights=np.append(place.heights[1:], height),
         )
         far = place.at - place.where
-        if is_examined(place) and abs(far @ place.observed @ far) > MOVED**2:
+        moved_on = is_examined(place) and abs(far @ place.observed @ far) > MOVED**2
+        if moved_on and place.looks < LOOKS:
             place = place._replace(observed=np.full_like(place.observed, np.nan))
         place = place._replace(away=_away(place))
     else:

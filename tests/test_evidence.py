@@ -9,7 +9,7 @@ import xarray as xr
 
 from bayes_badger.errors import BadgerError
 from bayes_badger.evidence import Block, Evidence, from_frame
-from bayes_badger.program.signature import Signature
+from bayes_badger.signature import Signature
 
 LINE = Signature("line", ("x",), "y", ("size",))
 

@@ -9,7 +9,7 @@ import xarray as xr
 
 from bayes_badger.errors import BadgerError
 from bayes_badger.evidence import from_arrays, from_frame, from_xarray, read, split_queries
-from bayes_badger.program.signature import Signature
+from bayes_badger.signature import Signature
 
 LINE = Signature("line", ("x",), "y", ("size",))
 GRID = np.arange(6.0).reshape(2, 3)

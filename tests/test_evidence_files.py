@@ -11,7 +11,7 @@ import pytest
 
 from bayes_badger.errors import BadgerError
 from bayes_badger.evidence import read, split_queries
-from bayes_badger.program.signature import Signature
+from bayes_badger.signature import Signature
 
 RADON = Signature("radon", ("floor",), "log_radon", ("log_uranium",))
 FLAT = Signature("flat", ("x",), "y")
@@ -133,8 +133,9 @@ def test_a_row_is_named_with_its_line(write):
         ("task,x,y\n\n1,2,3,4\n", "radon.csv, line 3: has 4 cells where the header has 3"),
         ("task,x,y\n1,2,3,\n1,2,3,\n", "radon.csv, line 2: has 4 cells"),
         ('task,x,y\n1,2,3\n1,"2,3\n1,2,3\n', "radon.csv, line 3: cannot be read as CSV"),
-        ("task;x;y\n1;2;3\n", "separates its columns by semicolons: separate them by commas"),
-        ("task\tx\ty\n1\t2\t3\n", "separates its columns by tabs: call it .tsv"),
+        ("task;x;y\n1;2;3\n", "separates its columns by semicolons (task, x, y): separate them by"),
+        ("task\tx\ty\n1\t2\t3\n", "separates its columns by tabs (task, x, y): call it .tsv"),
+        ("task|x|y\n1|2|3\n", "separates its columns by vertical bars (task, x, y)"),
         ("task,x,y\n1,2,3\nMünchen,2,3\n".encode("latin-1"), "line 3: byte 0xfc is not UTF-8"),
         ("task,x,y\n1,2,3\n".encode("utf-16"), "is not a text file in UTF-8"),
         (b"PK\x03\x04\x00\x00", "is not a text file"),

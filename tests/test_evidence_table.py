@@ -12,7 +12,7 @@ import pytest
 
 from bayes_badger.errors import BadgerError
 from bayes_badger.evidence import from_frame, split_queries
-from bayes_badger.program.signature import Signature
+from bayes_badger.signature import Signature
 
 RADON = Signature("radon", ("floor",), "log_radon", ("log_uranium",))
 FLAT = Signature("flat", ("x",), "y")
@@ -256,8 +256,8 @@ def test_an_outcome_of_several_parts_is_whole_or_absent():
 def test_a_missing_column_is_named_with_its_neighbour():
     message = refused(radon().rename(columns={"log_radon": "log_radn"}), RADON, task="county")
     assert message == (
-        "the table: has no column 'log_radon', which the program radon needs (did you mean "
-        "'log_radn'?): rename or add it; it has county, floor, log_radn, log_uranium"
+        "the table: has no column 'log_radon', which the program radon needs as its outcome "
+        "(did you mean 'log_radn'?): rename or add it; it has county, floor, log_radn, log_uranium"
     )
 
 
@@ -300,8 +300,16 @@ def test_a_label_must_be_there():
         ([0.1, 1e-50, 1e-60], None),
         ([2460000.1, 2460000.2, 2460000.3], "x: 2460000.2 (row 2) and 2460000.3 (row 3) are"),
         ([1e-50, 1e-60, 0], "are equal in single precision"),
-        (["low", "high", "3"], "row 1: x: 'low' is not a number: code it as 0, 1, 2 ... (2 such"),
-        (pd.Categorical(["a", "b", "a"]), "row 1: x: 'a' is not a number: code it as 0, 1, 2"),
+        (
+            ["low", "high", "3"],
+            "row 1: x: 'low' is not a number (2 such rows): the other cells",
+        ),
+        (
+            pd.Categorical(["a", "b", "a"]),
+            "x: 'a' is not a number (3 such rows): x is text; write 0 where it is 'a' and 1 where",
+        ),
+        (["a", "b", "c"], "x is text with 3 values ('a', 'b', 'c'); write a column of 0 and 1 for"),
+        (["a", "a", "a"], "every row of x says 'a', so leave x out of the program"),
         (["1", "3,5", "2"], "row 2: x: '3,5' is not a number: write a decimal point, as in 3.5"),
         (["1", "3,500.5", "2"], "remove the separators of thousands"),
         (["1", "12%", "2"], "row 2: x: '12%' is not a number: keep the number alone"),

@@ -20,6 +20,8 @@ PACKAGE = ROOT / "bayes_badger"
 # In the order in which data flow; rooms of one line do not know each other.
 ROOMS = [
     ["errors"],
+    ["signature"],
+    ["tables"],
     ["program"],
     ["evidence"],
     ["belief"],

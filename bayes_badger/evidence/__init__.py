@@ -8,9 +8,8 @@
 | `read` | one entry for every kind of source |
 | `table`, `files` | data frames; CSV and Parquet |
 | `arrays` | arrays `[task, step, ...]` and xarray data sets |
-| `labels`, `numbers`, `checks` | task labels; cells as numbers; numbers a program can use |
+| `labels`, `numbers` | task labels and cells of a data frame |
 | `assemble` | checked cells become evidence |
-| `origin` | where a cell came from, for messages |
 """
 
 from bayes_badger.evidence.arrays import from_arrays, from_xarray

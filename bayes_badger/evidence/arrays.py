@@ -10,12 +10,15 @@ import pandas as pd
 import xarray as xr
 
 from bayes_badger.errors import did_you_mean, listed
-from bayes_badger.evidence.assemble import REFUSE, Cells, assemble
+from bayes_badger.evidence.assemble import assemble
 from bayes_badger.evidence.evidence import Evidence
 from bayes_badger.evidence.labels import labels_of_series
-from bayes_badger.evidence.numbers import Numbers, numbers_of_array
-from bayes_badger.evidence.origin import Origin, show, table_origin
-from bayes_badger.program.signature import Signature
+from bayes_badger.evidence.numbers import numbers_of_array
+from bayes_badger.signature import Signature
+from bayes_badger.tables.cells import Cells
+from bayes_badger.tables.numbers import Numbers
+from bayes_badger.tables.origin import Origin, show, table_origin
+from bayes_badger.tables.rows import REFUSE
 
 ARRAYS, DATASET = "the arrays", "the data set"
 

@@ -2,29 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 import pandas as pd
 
-from bayes_badger.evidence.origin import Origin, such_rows
-
-# A number that text spells as a number would be printed, so that "007" stays text.
-_PLAIN_INTEGER = r"0|-?[1-9]\d{0,17}"
-
-
-class Labels(NamedTuple):
-    """The tasks of a table.
-
-    Attributes:
-        codes: Position of each row's task, in order of first appearance, `[rows]`.
-        tasks: Labels, int64 or text, `[tasks]`.
-        notes: What reading did to them.
-    """
-
-    codes: np.ndarray
-    tasks: np.ndarray
-    notes: tuple[str, ...]
+from bayes_badger.tables.labels import PLAIN_INTEGER, Labels, complete
+from bayes_badger.tables.origin import Origin
 
 
 def labels_of_series(series: pd.Series, name: str, origin: Origin, untyped: bool = False) -> Labels:
@@ -40,7 +22,7 @@ def labels_of_series(series: pd.Series, name: str, origin: Origin, untyped: bool
         BadgerError: If a row has no label.
 
     Example:
-        >>> from bayes_badger.evidence.origin import table_origin
+        >>> from bayes_badger.tables.origin import table_origin
         >>> labels_of_series(pd.Series(["b", "a", "b"]), "county", table_origin("t"))[:2]
         (array([0, 1, 0]), array(['b', 'a'], dtype=object))
     """
@@ -55,7 +37,7 @@ def labels_of_series(series: pd.Series, name: str, origin: Origin, untyped: bool
         kinds, kind = kinds.astype(np.int64).astype(object), "integer"
     if kind == "integer":
         try:
-            return _complete(Labels(codes, kinds.to_numpy().astype(np.int64), ()), name, origin)
+            return complete(Labels(codes, kinds.to_numpy().astype(np.int64), ()), name, origin)
         except OverflowError:
             pass
     if kind != "string":
@@ -72,19 +54,8 @@ def labels_of_series(series: pd.Series, name: str, origin: Origin, untyped: bool
         codes = np.where((codes < 0) | blank[codes], -1, position[codes])
         kinds = kinds[~blank]
     tasks = kinds.to_numpy(dtype=object)
-    if untyped and len(tasks) and kinds.str.fullmatch(_PLAIN_INTEGER).all():
+    if untyped and len(tasks) and kinds.str.fullmatch(PLAIN_INTEGER).all():
         tasks = tasks.astype(np.int64)
     elif untyped and (odd := sorted({"NA", "NaN", "nan", "null", "None"} & set(tasks))):
         notes += (f"{name} '{odd[0]}' is taken for the label of a task, not for a missing one",)
-    return _complete(Labels(codes, tasks, notes), name, origin)
-
-
-def _complete(labels: Labels, name: str, origin: Origin) -> Labels:
-    lacking = labels.codes < 0
-    if lacking.any():
-        origin.refuse(
-            f"the label of the task ({name}) is missing{such_rows(int(lacking.sum()))}: "
-            "fill it in, or remove the row",
-            int(np.argmax(lacking)),
-        )
-    return labels
+    return complete(Labels(codes, tasks, notes), name, origin)

@@ -2,43 +2,19 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from bayes_badger.evidence.origin import Origin, show, such_rows
-
-# What a cell of text says where nothing was measured, in lower case.
-MISSING_WORDS = frozenset({"", "na", "n/a", "nan", "null", "none", "<na>", "#n/a"})
+from bayes_badger.tables.numbers import MISSING_WORDS, Numbers, refuse_text
+from bayes_badger.tables.origin import Origin, show
 
 # Beyond this an integer is kept as a float, to be refused by its size.
 LARGEST_KEPT = 2**62
 # Python's integers know no end, floats do.
 HUGE = 10**300
-
-_DATE = re.compile(
-    r"\d{4}[-/]\d{1,2}[-/]\d{1,2}.*|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}.*|\d{1,2}:\d\d.*"
-)
-_NUMBER_WITH_COMMA = re.compile(r"[-+]?\d*,\d+([eE][-+]?\d+)?")
-_THOUSANDS = re.compile(r"[-+]?\d{1,3}([,' ]\d{3})+(\.\d*)?")
-
-
-@dataclass(frozen=True)
-class Numbers:
-    """One column as numbers.
-
-    Attributes:
-        name: The column's name in its source.
-        values: Values, `[rows, ...]`; what stands where one is missing means nothing.
-        missing: True where a row lacks it, `[rows]`.
-    """
-
-    name: str
-    values: np.ndarray
-    missing: np.ndarray
 
 
 def numbers_of_series(series: pd.Series, name: str, origin: Origin) -> Numbers:
@@ -53,7 +29,7 @@ def numbers_of_series(series: pd.Series, name: str, origin: Origin) -> Numbers:
         BadgerError: If a cell is not a number; one line with row, value and the way to mend it.
 
     Example:
-        >>> from bayes_badger.evidence.origin import table_origin
+        >>> from bayes_badger.tables.origin import table_origin
         >>> numbers_of_series(pd.Series(["3.5", None, "4"]), "x", table_origin("t")).missing
         array([False,  True, False])
     """
@@ -113,21 +89,6 @@ def numbers_of_array(values: Any, name: str, origin: Origin) -> Numbers:
     return Numbers(name, array, np.zeros(len(array), bool))
 
 
-def whole_again(numbers: Numbers, kept: np.ndarray) -> np.ndarray:
-    """The kept values; counts that became floats because some were missing are integers again.
-
-    Args:
-        numbers: The column.
-        kept: Positions of rows, none of them missing.
-    """
-    values = numbers.values[kept]
-    if values.dtype.kind != "f" or not values.size or not numbers.missing.any():
-        return values
-    if (np.abs(values) < 2**31).all() and (values == np.floor(values)).all():
-        return values.astype(np.int64)
-    return values
-
-
 def _is_boxed(series: pd.Series) -> bool:
     """Whether only its cells know what it holds: objects, text, and types of extensions."""
     return not isinstance(series.dtype, np.dtype) or series.dtype.kind == "O"
@@ -165,7 +126,8 @@ def _numbers_of_text(series: pd.Series, name: str, missing: np.ndarray, origin: 
     bad = np.isnan(values) & ~missing
     if bad.any():
         position = int(np.argmax(bad))
-        origin.refuse(_not_a_number(cells[position], name) + such_rows(int(bad.sum())), position)
+        words = text[bad].tolist()
+        refuse_text(cells[position], words, int((~missing).sum()), name, origin, position)
     # What is written without a point or an exponent is an integer.
     maybe = values.size and not missing.any() and (values == np.floor(values)).all()
     if maybe and text.str.fullmatch(r"[-+]?\d{1,18}").all():
@@ -178,25 +140,3 @@ def _as_text(cell: Any) -> str:
         return str(int(cell))
     # A list or an array in a cell must not pass for text that spells a number.
     return str(cell) if isinstance(cell, str | int | float | np.number) else f"{cell!r} "
-
-
-def _not_a_number(cell: Any, name: str) -> str:
-    if isinstance(cell, list | tuple | np.ndarray | dict | set):
-        held = cell.tolist() if isinstance(cell, np.ndarray) else cell
-        return (
-            f"{name} holds {show(held)}, more than one number in a cell: "
-            f"give each its own column and gather them, columns = {{'{name}': [...]}}"
-        )
-    if isinstance(cell, complex):
-        return f"{name} is complex ({show(cell)}): give real and imaginary part as two columns"
-    text = str(cell).strip()
-    if _DATE.fullmatch(text):
-        return f"{name} is a time ({show(text)}), not a number: subtract a start and use days"
-    if _THOUSANDS.fullmatch(text) and len(text) > 5:
-        return f"{name}: {show(text)} is not a number: remove the separators of thousands"
-    if _NUMBER_WITH_COMMA.fullmatch(text):
-        mended = text.replace(",", ".")
-        return f"{name}: {show(text)} is not a number: write a decimal point, as in {mended}"
-    if re.match(r"[-+<>~$€£]?\s*\d", text):
-        return f"{name}: {show(text)} is not a number: keep the number alone"
-    return f"{name}: {show(text)} is not a number: code it as 0, 1, 2 ..."

@@ -13,21 +13,17 @@ import xarray as xr
 
 from bayes_badger.errors import BadgerError, did_you_mean, listed
 from bayes_badger.evidence import arrays
-from bayes_badger.evidence.assemble import (
-    REFUSE,
-    Cells,
-    assemble,
-    assemble_split,
-    check_missing_option,
-)
+from bayes_badger.evidence.assemble import assemble, assemble_split
 from bayes_badger.evidence.dataset import is_evidence
 from bayes_badger.evidence.evidence import Evidence
 from bayes_badger.evidence.files import CsvTable, ParquetTable
-from bayes_badger.evidence.origin import show, table_origin
-from bayes_badger.evidence.table import FrameTable, cells_of_table
-from bayes_badger.program.signature import Signature
+from bayes_badger.evidence.table import FrameTable
+from bayes_badger.signature import Signature
+from bayes_badger.tables.cells import Cells, cells_of_table
+from bayes_badger.tables.csv_text import SUFFIXES as CSV
+from bayes_badger.tables.origin import show, table_origin
+from bayes_badger.tables.rows import REFUSE, check_missing_option
 
-CSV = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 PARQUET = (".parquet", ".pq")
 NETCDF = (".nc",)
 
@@ -59,7 +55,7 @@ def read(
     opened, name = _open(source)
     if isinstance(opened, Evidence):
         return _as_asked(signature, opened)
-    return assemble(signature, _cells(signature, opened, name, task, missing, False), missing)
+    return assemble(signature, _cells(signature, opened, name, task, False), missing)
 
 
 def split_queries(
@@ -85,7 +81,7 @@ def split_queries(
     check_missing_option(missing)
     opened, name = _open(source)
     if not isinstance(opened, Evidence):
-        cells = _cells(signature, opened, name, task, missing, queries=True)
+        cells = _cells(signature, opened, name, task, queries=True)
         return assemble_split(signature, cells, missing)
     evidence = _as_asked(signature, opened)
     nothing = evidence.select_rows([])
@@ -110,7 +106,6 @@ def _cells(
     source: Any,
     name: str | None,
     task: str | None,
-    missing: str,
     queries: bool,
 ) -> Cells:
     if isinstance(source, xr.Dataset):
@@ -122,7 +117,7 @@ def _cells(
     if isinstance(source, pd.DataFrame):
         source = FrameTable(source, table_origin("the table"))
     if isinstance(source, FrameTable | CsvTable | ParquetTable):
-        return cells_of_table(signature, source, task, missing, queries)
+        return cells_of_table(signature, source, task, queries)
     raise BadgerError(
         "evidence is a path, a data frame, a data set or a dict of arrays, not "
         f"{type(source).__name__}: give one of these"

@@ -6,8 +6,8 @@ from bayes_badger.program.lift import lift
 from bayes_badger.program.one_task import OneTask
 from bayes_badger.program.parts import Outcome, Simulated, Step, Terms
 from bayes_badger.program.program import Program
-from bayes_badger.program.signature import Signature, read_signature
 from bayes_badger.program.walk import UNCONSTRAINED, WHITENED, Data
+from bayes_badger.signature import Signature, read_signature
 
 __all__ = [
     "LIFETIME",

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from bayes_badger.errors import BadgerError
-from bayes_badger.program.signature import Signature
 from bayes_badger.program.walk import Data
+from bayes_badger.signature import Signature
 
 # Unequal, and no divisors of one another, so that no axis can be taken for the other.
 TASKS, STEPS = 5, 7

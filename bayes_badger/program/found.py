@@ -16,9 +16,9 @@ from bayes_badger.program.information import outcome_information
 from bayes_badger.program.latent import LIFETIME, ROLES, TASK, Derived, Latent
 from bayes_badger.program.parts import Outcome
 from bayes_badger.program.prior_normal import has_closed_form, normal_shape
-from bayes_badger.program.signature import Signature
 from bayes_badger.program.structure import sites_of
 from bayes_badger.program.walk import UNCONSTRAINED, WHITENED, Data, Site, Walk, family, walk
+from bayes_badger.signature import Signature
 
 
 class Trial(NamedTuple):

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 from jaxtyping import Array
 
-from bayes_badger.errors import BadgerError, did_you_mean, listed
+from bayes_badger.errors import BadgerError
 from bayes_badger.program.crowding import forget_if_crowded
 from bayes_badger.program.examples import STEPS, TASKS, from_inputs, guesses
 from bayes_badger.program.found import (
@@ -25,10 +25,10 @@ from bayes_badger.program.found import (
 )
 from bayes_badger.program.program import EXPECTED, OBSERVED, SIGMA_POINTS, Program
 from bayes_badger.program.proof import NotAcceptedError, latents_without_gradient, prove
-from bayes_badger.program.signature import Signature, read_signature
 from bayes_badger.program.structure import check_structure, find_outcome
 from bayes_badger.program.told import told
 from bayes_badger.program.walk import Data
+from bayes_badger.signature import Signature, read_signature
 
 
 def lift(
@@ -48,7 +48,7 @@ def lift(
     other rows do.
 
     Args:
-        model: The program: see `bayes_badger.program.signature` for what its parameters mean.
+        model: The program: see `bayes_badger.signature` for what its parameters mean.
         example: Rows that it is known to accept, `[5, 7, ...]`, best drawn from the user's data.
         settings: Values of its settings, instead of their defaults.
         groups: Table columns behind a column, `{"X": ["x1", "x2"]}`.
@@ -137,13 +137,7 @@ def _check_labels(program: Program) -> None:
 def _bind(
     model: Callable[..., Any], signature: Signature, settings: Mapping[str, Any]
 ) -> Callable[..., Any]:
-    for key in settings:
-        if key not in signature.settings:
-            known = list(signature.settings)
-            has = f"it has {listed(known)}" if known else "it has none"
-            raise BadgerError(
-                f"{signature.program} has no setting '{key}'{did_you_mean(key, known)}: {has}"
-            )
+    signature.check_settings(settings)
     return _Bound(model, **settings) if settings else model
 
 

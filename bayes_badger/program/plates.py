@@ -7,7 +7,7 @@ from typing import Any
 from numpyro.primitives import Messenger
 
 from bayes_badger.errors import BadgerError
-from bayes_badger.program.signature import Signature
+from bayes_badger.signature import Signature
 
 TASK, STEP = "task", "step"
 DIMS = {TASK: -2, STEP: -1}

@@ -32,8 +32,8 @@ from bayes_badger.program.parts import (
     sum_per_task,
 )
 from bayes_badger.program.sigma_points import nearest_psd, stein_score_and_hessian
-from bayes_badger.program.signature import Signature
 from bayes_badger.program.walk import WHITENED, Data, Site, Walk, family, to_coordinate, walk
+from bayes_badger.signature import Signature
 
 EXPECTED, OBSERVED, SIGMA_POINTS = "expected", "observed", "sigma points"
 

@@ -12,8 +12,8 @@ from jaxtyping import Array
 
 from bayes_badger.errors import BadgerError, listed
 from bayes_badger.program.plates import DIMS, STEP, TASK
-from bayes_badger.program.signature import Signature
 from bayes_badger.program.walk import Data, Site, walk
+from bayes_badger.signature import Signature
 
 
 def sites_of(

@@ -13,7 +13,7 @@ import jax
 from bayes_badger.errors import BadgerError
 from bayes_badger.program.examples import STEPS, TASKS
 from bayes_badger.program.proof import NotAcceptedError
-from bayes_badger.program.signature import Signature
+from bayes_badger.signature import Signature
 
 LIBRARY = Path(__file__).resolve().parents[1]
 SHELVES = LIBRARY / "_shelves"

@@ -20,7 +20,7 @@ from numpyro.primitives import Messenger
 
 from bayes_badger.program.plates import PlateGuard
 from bayes_badger.program.prior_normal import from_normal, to_normal
-from bayes_badger.program.signature import STATE, Signature
+from bayes_badger.signature import STATE, Signature
 
 WHITENED, UNCONSTRAINED = "whitened", "unconstrained"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bayes_badger.evidence.origin import Origin, show, such_rows
+from bayes_badger.tables.origin import Origin, show, such_rows
 
 TOO_LARGE = 1e15
 LARGEST_INTEGER = 2**31

@@ -14,7 +14,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,6 +59,20 @@ class Signature:
         """
         return tuple(self.groups.get(name, (name,)))
 
+    def check_settings(self, settings: Iterable[str]) -> None:
+        """Refuses the name of a setting that the program does not have.
+
+        Raises:
+            BadgerError: With the closest name, and those that there are.
+        """
+        for key in settings:
+            if key not in self.settings:
+                known = list(self.settings)
+                has = f"it has {listed(known)}" if known else "it has none"
+                raise BadgerError(
+                    f"{self.program} has no setting '{key}'{did_you_mean(key, known)}: {has}"
+                )
+
 
 def read_signature(
     model: Callable[..., Any],
@@ -84,12 +98,28 @@ def read_signature(
         {'scale': 1.0}
     """
     name = name or str(getattr(model, "__name__", type(model).__name__))
+    return signature_of(name, inspect.signature(model).parameters.values(), groups)
+
+
+def signature_of(
+    name: str, parameters: Iterable[inspect.Parameter], groups: Mapping[str, Any] | None = None
+) -> Signature:
+    """What parameters mean, whether they come from a live function or from the text of a file.
+
+    Args:
+        name: What messages call the program.
+        parameters: Its parameters in order, each with its default.
+        groups: Table columns behind a column of the program, `{"X": ["x1", "x2"]}`.
+
+    Raises:
+        BadgerError: Where a parameter has no meaning in the contract.
+    """
     columns: list[str] = []
     task_columns: list[str] = []
     outcomes: list[str] = []
     settings: dict[str, Any] = {}
     stateful = False
-    for parameter in inspect.signature(model).parameters.values():
+    for parameter in parameters:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             raise BadgerError(
                 f"{name}: parameter '*{parameter.name}' hides which columns the program needs: "

@@ -17,6 +17,13 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from bayes_badger.errors import BadgerError
+from bayes_badger.program.constraints import (
+    Bounded,
+    Place,
+    bounded_parameters,
+    outside,
+    told,
+)
 from bayes_badger.program.latent import TASK
 from bayes_badger.program.walk import Data
 
@@ -24,6 +31,8 @@ if TYPE_CHECKING:
     from bayes_badger.program.program import Program
 
 DRAWS = 3
+# Draws from the whole prior at which parameters of distributions must keep their constraints.
+PRIOR_DRAWS = 16
 # Float32 carries seven digits; what a mistake moves, it moves in the first ones.
 TOLERANCE = 1e-3
 
@@ -39,6 +48,7 @@ class _Probe(NamedTuple):
     priors: dict[str, Array]
     derived: dict[str, Array]
     state: PyTree
+    parameters: dict[Place, Bounded]
 
 
 def prove(program: Program, data: Data, key: Array) -> set[str]:
@@ -48,6 +58,7 @@ def prove(program: Program, data: Data, key: Array) -> set[str]:
         Names of deterministics that depend on rows or on other tasks: they have no value of their
         own for a task, and are to be left out.
     """
+    _keep_constraints(program, data, jax.random.fold_in(key, 1))
     proved, astray = 0, set[str]()
     for draw_key in jax.random.split(key, DRAWS):
         values = prior_values(program, draw_key, data)
@@ -103,11 +114,22 @@ def _total(
     return jax.value_and_grad(total)((lifetime, task))
 
 
-def prior_values(program: Program, key: Array, data: Data) -> dict[str, Array]:
-    """Latents at half a prior sd from the centre: neither at a kink nor in a far tail."""
+def _keep_constraints(program: Program, data: Data, key: Array) -> None:
+    """Refuses a rate that is negative, and other parameters that no distribution has."""
+    found = [
+        _probe(program, prior_values(program, draw_key, data, 1.0), data).parameters
+        for draw_key in jax.random.split(key, PRIOR_DRAWS)
+    ]
+    beyond = outside(found)
+    if beyond is not None:
+        raise NotAcceptedError(told(program.name, beyond, PRIOR_DRAWS))
+
+
+def prior_values(program: Program, key: Array, data: Data, spread: float = 0.5) -> dict[str, Array]:
+    """Latents at so many prior sd from the centre: by half of one, neither kink nor far tail."""
     keys = jax.random.split(key, 3)
-    a = 0.5 * jax.random.normal(keys[0], (program.lifetime_size,))
-    z = 0.5 * jax.random.normal(keys[1], (data.tasks, program.task_size))
+    a = spread * jax.random.normal(keys[0], (program.lifetime_size,))
+    z = spread * jax.random.normal(keys[1], (data.tasks, program.task_size))
     return program.constrain(a, z, data.task_columns, keys[2])
 
 
@@ -129,6 +151,7 @@ def _probe(program: Program, values: Mapping[str, Array], data: Data) -> _Probe:
         program.priors_of(walked, data.tasks),
         {x.name: x.task_first(walked.sites[x.name].value) for x in program.derived},
         walked.state,
+        bounded_parameters(walked.sites),
     )
 
 

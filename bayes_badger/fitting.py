@@ -19,6 +19,14 @@ from bayes_badger.evidence.blocks import single
 from bayes_badger.inner_loop.protocol import Report, silent
 from bayes_badger.labels import Labels
 from bayes_badger.outcomes import check_outcome, typed_outcome
+from bayes_badger.preflight.checks import (
+    OUTER,
+    RECIPE,
+    check_fit,
+    refusal_of_no_data,
+    refusal_of_sizes,
+    split_settings,
+)
 from bayes_badger.program import (
     STEPS,
     TASKS,
@@ -33,7 +41,6 @@ from bayes_badger.recipe import load_recipe
 from bayes_badger.runs import Run
 from bayes_badger.trust import HOW, judged
 
-RECIPE_PREFIX = "inference."
 SIMULATED_TASKS, SIMULATED_STEPS = 20, 10
 
 
@@ -95,8 +102,19 @@ def fit(
     log = Log(report)
     if trust not in HOW:
         raise BadgerError(f"trust = '{trust}': choose one of {listed(HOW)}")
+    check_fit(
+        program,
+        data,
+        task=task,
+        inference=inference,
+        settings=settings,
+        columns=columns,
+        missing=missing,
+        simulated=(tasks, steps) != (None, None),
+    )
     loaded = program_at(program)
-    own, for_recipe, for_outer = split_settings(settings or {})
+    own, parts = split_settings(settings or {}, (RECIPE, OUTER))
+    for_recipe, for_outer = parts[RECIPE], parts[OUTER]
     if parameters is not None and outer_steps is None:
         outer_steps = 0
     outer = learning.settings_of(outer_steps, for_outer)
@@ -199,15 +217,6 @@ def program_at(
     return shelves.load_program(program)
 
 
-def split_settings(settings: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
-    """Those of the program, of the recipe and of the outer loop, without their prefixes."""
-    found: dict[str, dict[str, Any]] = {"": {}, RECIPE_PREFIX: {}, learning.PREFIX: {}}
-    for key, value in settings.items():
-        prefix = next((x for x in found if x and key.startswith(x)), "")
-        found[prefix][key.removeprefix(prefix)] = value
-    return tuple(found.values())
-
-
 def prepared(
     loaded: shelves.LoadedProgram | Callable[..., Any],
     settings: Mapping[str, Any],
@@ -236,20 +245,14 @@ def prepared(
     signature = read_signature(model, name, groups)
     given: Any = {"settings": settings, "groups": groups, "name": name}
     if sizes != (None, None) and not (data is None and table is None):
-        why = "there are data" if data is not None else f"{signature.program} brings its own data"
-        raise BadgerError(
-            f"{why}, so nothing is simulated: leave out tasks and steps (--tasks, --steps)"
-        )
+        raise refusal_of_sizes(signature.program, data is not None)
     if data is None and table is not None:
         data = table()
     if data is not None:
         evidence = read(signature, data, task=task, missing=missing)
         return lift(model, example=example_of(evidence), **given), evidence, None, None
     if inputs is None:
-        need = f"columns {listed(signature.names)}"
-        raise BadgerError(
-            f"{signature.program} brings no data: give it some, --data FILE with {need}"
-        )
+        raise refusal_of_no_data(signature.program, signature.names)
     program = lift(model, inputs=inputs, **given)
     truth = program if world is None else lift(world, inputs=inputs, **given)
     query_key, world_key = jax.random.split(key)

@@ -11,9 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Key
-from pydantic import ValidationError
 
-from bayes_badger.errors import BadgerError, did_you_mean, listed
+from bayes_badger.errors import BadgerError, listed
 from bayes_badger.evidence import Evidence
 from bayes_badger.inner_loop.gradient import Gradient
 from bayes_badger.inner_loop.protocol import InnerLoop, Report
@@ -29,6 +28,7 @@ from bayes_badger.outer_loop import (
 )
 from bayes_badger.program import Program
 from bayes_badger.program.parameters import as_table
+from bayes_badger.recipe import validated
 
 PREFIX, ASKED = "outer.", "asked.json"
 # Parameters of up to so many entries in all are told with their values.
@@ -48,19 +48,8 @@ def settings_of(steps: int | None, given: Mapping[str, Any]) -> Settings:
     Raises:
         BadgerError: Where one is unknown or out of its range.
     """
-    known = list(Settings.model_fields)
-    for name in given:
-        if name not in known:
-            raise BadgerError(
-                f"the outer loop has no setting '{name}'{did_you_mean(name, known)}: it has "
-                f"{listed(known, 12)}"
-            )
-    try:
-        return Settings(**{**given, **({} if steps is None else {"steps": steps})})
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"]))
-        raise BadgerError(f"{PREFIX}{name} = {first['input']}: {first['msg'].lower()}") from None
+    steps_given = {} if steps is None else {"steps": steps}
+    return validated(Settings, PREFIX, {**given, **steps_given}, "the outer loop")
 
 
 def learned(

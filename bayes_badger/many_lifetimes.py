@@ -13,10 +13,11 @@ from bayes_badger import learning
 from bayes_badger.assembling import plain
 from bayes_badger.errors import BadgerError
 from bayes_badger.evidence import read
-from bayes_badger.fitting import example_of, program_at, split_settings
+from bayes_badger.fitting import example_of, program_at
 from bayes_badger.inner_loop.protocol import Report, silent
 from bayes_badger.outcomes import check_outcome, typed_outcome
 from bayes_badger.outer_loop import learn_lifetimes, why_no_lifetimes
+from bayes_badger.preflight.checks import OUTER, RECIPE, split_settings
 from bayes_badger.program import Program, lift, read_signature
 from bayes_badger.program.parameters import as_table
 from bayes_badger.shelves import LoadedProgram
@@ -97,7 +98,8 @@ def learn_prior(
     if not len(lifetimes):
         raise BadgerError("lifetimes is empty: give at least one data set")
     loaded = program_at(program)
-    own, for_recipe, for_outer = split_settings(settings or {})
+    own, parts = split_settings(settings or {}, (RECIPE, OUTER))
+    for_recipe, for_outer = parts[RECIPE], parts[OUTER]
     if for_recipe:
         raise BadgerError(
             f"inference.{next(iter(for_recipe))}: nothing is inferred with a recipe; settings of "

@@ -12,31 +12,10 @@ from bayes_badger.errors import BadgerError
 from bayes_badger.evidence import Evidence
 from bayes_badger.evidence.compiled import blocks_of, data_of, task_columns_of
 from bayes_badger.program import TASK, Program
+from bayes_badger.tables.supports import outside
 
 # Draws from the prior at which an outcome must be outside the support to be refused.
 SUPPORT_DRAWS = 20
-# Supports as one reads them; others are called as NumPyro does.
-SUPPORTS = {
-    "boolean": "0 or 1",
-    "greaterthan": "numbers above a bound",
-    "greaterthaneq": "numbers from a bound upwards",
-    "integergreaterthan": "integers from a bound upwards",
-    "integerinterval": "integers from one bound to another",
-    "integernonnegative": "non-negative integers",
-    "integerpositive": "positive integers",
-    "interval": "numbers from one bound to another",
-    "lessthan": "numbers below a bound",
-    "lessthaneq": "numbers up to a bound",
-    "multinomial": "non-negative integers with a given sum",
-    "nonnegative": "non-negative numbers",
-    "openinterval": "numbers between two bounds",
-    "positive": "positive numbers",
-    "real": "real numbers",
-    "realvector": "vectors of real numbers",
-    "simplex": "non-negative numbers with sum 1",
-    "softpluspositive": "positive numbers",
-    "unitinterval": "numbers from 0 to 1",
-}
 
 
 def typed_outcome(program: Program, evidence: Evidence) -> Evidence:
@@ -68,15 +47,10 @@ def check_outcome(program: Program, evidence: Evidence, key: Any) -> None:
     by_row = bad.reshape(len(bad), -1)
     rows = np.flatnonzero(by_row.any(1))
     if len(rows):
-        value = evidence.outcome[rows[0]]
-        count = f" ({len(rows)} such rows)" if len(rows) > 1 else ""
-        raise BadgerError(
-            f"row {evidence.rows[rows[0]]}, {evidence.task_name} "
-            f"'{evidence.tasks[evidence.task_index[rows[0]]]}': {evidence.outcome_name} = {value} "
-            f"is outside the support of {program.outcome.family} "
-            f"({SUPPORTS.get(program.outcome.support, program.outcome.support)}){count}: mend the "
-            "table, or choose another distribution"
-        )
+        label = evidence.tasks[evidence.task_index[rows[0]]]
+        value, name = evidence.outcome[rows[0]], str(evidence.outcome_name)
+        told = outside(name, value, program.outcome.family, program.outcome.support, len(rows))
+        raise BadgerError(f"row {evidence.rows[rows[0]]}, {evidence.task_name} '{label}': {told}")
 
 
 def _outside(program: Program, evidence: Evidence, key: Any) -> np.ndarray:

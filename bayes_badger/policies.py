@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from bayes_badger.assembling import plain
-from bayes_badger.errors import BadgerError, did_you_mean, listed
+from bayes_badger.errors import BadgerError, listed
 from bayes_badger.fitting import prepared, program_at
 from bayes_badger.inner_loop import experts
 from bayes_badger.inner_loop._alone import as_lifetime
@@ -20,11 +20,13 @@ from bayes_badger.inner_loop._taught import Taught, load, save
 from bayes_badger.inner_loop.protocol import Report, silent
 from bayes_badger.learning import check_same
 from bayes_badger.outer_loop import breeding, checkpoint
+from bayes_badger.preflight.checks import BREEDING, POLICY, check_breed, split_settings
 from bayes_badger.program import Program
 from bayes_badger.program.parameters import from_table
+from bayes_badger.recipe import validated
 from bayes_badger.runs import Run
 
-PREFIXES, ASKED = ("breeding.", "policy."), "asked.json"
+ASKED = "asked.json"
 
 
 class Shape(BaseModel):
@@ -83,9 +85,11 @@ def breed(
     Raises:
         BadgerError: Where there is nothing that a policy could do, or something asked is wrong.
     """
-    own, parts = _split(settings or {})
-    how = _validated(breeding.Settings, PREFIXES[0], {**parts[0], "steps": steps})
-    shape = _validated(Shape, PREFIXES[1], parts[1])
+    check_breed(program, data, task=task, settings=settings, missing=missing)
+    own, parts = split_settings(settings or {}, (BREEDING, POLICY))
+    for_breeding = {**parts[BREEDING], "steps": steps}
+    how = validated(breeding.Settings, BREEDING, for_breeding, "breeding")
+    shape = validated(Shape, POLICY, parts[POLICY], "a policy")
     path = Path(to).expanduser().absolute()
     loaded, keys = program_at(program), jax.random.split(jax.random.key(seed), 4)
     lifted, evidence, world, _ = prepared(
@@ -107,11 +111,11 @@ def breed(
         "evidence": evidence.digest(),
         "parameters": {n: x.tolist() for n, x in (learned.parameters if learned else {}).items()},
         "breeding": how.model_dump(),
-        "policy": parts[1],
+        "policy": parts[POLICY],
         "seed": seed,
     }
     _remember(folder, json.loads(json.dumps(asked, default=str)))
-    start = Taught(keys[2], **shape.model_dump()) if parts[1] else load(experts.UNIVERSAL)
+    start = Taught(keys[2], **shape.model_dump()) if parts[POLICY] else load(experts.UNIVERSAL)
     found = breeding.breed(start, [source], keys[3], how, report, folder)
     policy: Any = found.policy
     save(policy, path)
@@ -137,31 +141,6 @@ def _check(program: Program, evidence: Any, key: Any) -> None:
         raise BadgerError(
             f"{program.name}: one Gaussian is its posterior, which leaves nothing to a policy"
         )
-
-
-def _split(settings: Mapping[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Those of the program, and those of each prefix."""
-    parts = [
-        {key.removeprefix(x): value for key, value in settings.items() if key.startswith(x)}
-        for x in PREFIXES
-    ]
-    return {k: v for k, v in settings.items() if not k.startswith(PREFIXES)}, parts
-
-
-def _validated[M: BaseModel](model: type[M], prefix: str, given: Mapping[str, Any]) -> M:
-    known = list(model.model_fields)
-    for name in given:
-        if name not in known:
-            raise BadgerError(
-                f"there is no setting {prefix}{name}{did_you_mean(name, known)}: there are "
-                f"{listed(known, 12)}"
-            )
-    try:
-        return model(**given)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"]))
-        raise BadgerError(f"{prefix}{name} = {first['input']}: {first['msg'].lower()}") from None
 
 
 def _remember(folder: Path, asked: Mapping[str, Any]) -> None:

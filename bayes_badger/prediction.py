@@ -23,6 +23,7 @@ from bayes_badger.inner_loop.protocol import Report, silent
 from bayes_badger.labels import Labels
 from bayes_badger.outcomes import check_outcome, typed_outcome
 from bayes_badger.pointwise import predict_rows
+from bayes_badger.preflight.checks import check_new_data, stored_label
 from bayes_badger.program import LIFETIME, TASK, Program
 from bayes_badger.reopening import draws_of, inner_loop_of, program_of
 from bayes_badger.runs import Run
@@ -68,9 +69,11 @@ def predict(
     Raises:
         BadgerError: For bad data, or a known task with new outcomes.
     """
+    if run.program is None:
+        check_new_data(run.spec, program, data, task=task, missing=missing, queries=True)
     old = Evidence.from_dataset(run.evidence)
     lifted = program_of(run, program)
-    label = task or (old.task_name if old.task_name != "task" else None)
+    label = task or stored_label(run.spec)
     observed, queries = split_queries(lifted.signature, data, task=label, missing=missing)
     keys = jax.random.split(jax.random.key(seed), 4)
     check_outcome(lifted, observed, keys[0])

@@ -13,10 +13,11 @@ it has settings, `class Settings(pydantic.BaseModel)`.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -81,19 +82,10 @@ def load_recipe(name_or_path: str | Path, overrides: Mapping[str, Any] | None = 
     Raises:
         BadgerError: All that is wrong with it, in one line.
     """
-    path, table = _read(name_or_path)
-    problems = _top_level_problems(table)
-    inner_loop = table.get("inner_loop")
-    if not isinstance(inner_loop, dict):
-        raise BadgerError(f"recipe {path}: {'; '.join(problems)}")
+    path, table, inner_loop, problems = _opened(name_or_path)
     module, source = _module(path, inner_loop)
-    given = {key: value for key, value in inner_loop.items() if key not in source}
-    for key, value in (overrides or {}).items():
-        problems += _override(given, key, value, source)
     model = _settings_model(module, path)
-    settings, invalid = _validated(model, given, next(iter(source.values())))
-    if settings is None or problems:
-        raise BadgerError(f"recipe {path.name}: {'; '.join([*problems, *invalid])}")
+    settings = _settled(path, inner_loop, overrides or {}, source, model, problems)
     return Recipe(
         name=str(table.get("name", path.stem)),
         about=str(table.get("about", "")),
@@ -102,6 +94,57 @@ def load_recipe(name_or_path: str | Path, overrides: Mapping[str, Any] | None = 
         source=source,
         _module=module,
     )
+
+
+def check_recipe(
+    name_or_path: str | Path,
+    overrides: Mapping[str, Any],
+    model_of: Callable[[str], type[BaseModel]],
+) -> None:
+    """Validates a recipe as `load_recipe` does, but without importing its inner loop.
+
+    Args:
+        name_or_path: A name on the shelf `inference/`, or the path of a TOML file.
+        overrides: Settings by dotted key relative to `[inner_loop]`.
+        model_of: Gives the model of the settings of an inner loop, by the loop's name. What a
+            file of the user's may set is known once that is executed, and not asked here.
+
+    Raises:
+        BadgerError: All that is wrong with it, in one line.
+    """
+    path, _, inner_loop, problems = _opened(name_or_path)
+    source = _named(path, inner_loop)
+    if "name" in source:
+        with _in_recipe(path):
+            model = model_of(registry.known(source["name"]))
+        _settled(path, inner_loop, overrides, source, model, problems)
+
+
+def validated[M: BaseModel](model: type[M], prefix: str, given: Mapping[str, Any], whose: str) -> M:
+    """Settings that stand beside a recipe, as those of the outer loop.
+
+    Args:
+        model: What validates them.
+        prefix: What stands before each name, "outer.".
+        given: Settings without the prefix.
+        whose: Whose settings they are, for messages.
+
+    Raises:
+        BadgerError: For the first that is unknown or out of its range.
+    """
+    known = list(model.model_fields)
+    for name in given:
+        if name not in known:
+            raise BadgerError(
+                f"{whose} has no setting '{name}'{did_you_mean(name, known)}: it has "
+                f"{listed(known, 12)}"
+            )
+    try:
+        return model(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        raise BadgerError(f"{prefix}{name} = {first['input']}: {first['msg'].lower()}") from None
 
 
 def recipe_schema(name: str | Path) -> dict[str, Any]:
@@ -175,8 +218,47 @@ def _top_level_problems(table: Mapping[str, Any]) -> list[str]:
     return problems
 
 
-def _module(path: Path, inner_loop: Mapping[str, Any]) -> tuple[ModuleType, dict[str, str]]:
-    """The module of an inner loop, and the one entry that names it."""
+def _opened(
+    name_or_path: str | Path,
+) -> tuple[Path, dict[str, Any], dict[str, Any], list[str]]:
+    """A recipe's file, its table, its inner loop, and what is wrong above that."""
+    path, table = _read(name_or_path)
+    problems = _top_level_problems(table)
+    inner_loop = table.get("inner_loop")
+    if not isinstance(inner_loop, dict):
+        raise BadgerError(f"recipe {path}: {'; '.join(problems)}")
+    return path, table, inner_loop, problems
+
+
+@contextlib.contextmanager
+def _in_recipe(path: Path) -> Iterator[None]:
+    """Names the recipe in what is said of its inner loop."""
+    try:
+        yield
+    except BadgerError as error:
+        raise BadgerError(f"recipe {path.name}: {error}") from error
+
+
+def _settled(
+    path: Path,
+    inner_loop: Mapping[str, Any],
+    overrides: Mapping[str, Any],
+    source: Mapping[str, str],
+    model: type[BaseModel],
+    problems: list[str],
+) -> BaseModel:
+    """The validated settings of an inner loop, as a recipe has them and as they are set."""
+    given = {key: value for key, value in inner_loop.items() if key not in source}
+    for key, value in overrides.items():
+        problems += _override(given, key, value, source)
+    settings, invalid = _validated(model, given, next(iter(source.values())))
+    if settings is None or problems:
+        raise BadgerError(f"recipe {path.name}: {'; '.join([*problems, *invalid])}")
+    return settings
+
+
+def _named(path: Path, inner_loop: Mapping[str, Any]) -> dict[str, str]:
+    """The one entry that names an inner loop: one of the toolkit's, or a file."""
     named = [key for key in ("name", "file") if key in inner_loop]
     if len(named) != 1:
         raise BadgerError(
@@ -189,17 +271,23 @@ def _module(path: Path, inner_loop: Mapping[str, Any]) -> tuple[ModuleType, dict
     if not isinstance(value, str):
         raise BadgerError(f"recipe {path.name}: {key} = {_shown(value)} should be text")
     if key == "name":
-        try:
-            return registry.module(value), {key: value}
-        except BadgerError as error:
-            raise BadgerError(f"recipe {path.name}: {error}") from error
+        return {key: value}
     file = (path.parent / Path(value).expanduser()).resolve()
     if not file.is_file():
         raise BadgerError(f"recipe {path.name}: file = '{value}': there is no file {file}")
-    module = shelves.load_python(file)
+    return {key: str(file)}
+
+
+def _module(path: Path, inner_loop: Mapping[str, Any]) -> tuple[ModuleType, dict[str, str]]:
+    """The module of an inner loop, and the one entry that names it."""
+    source = _named(path, inner_loop)
+    if "name" in source:
+        with _in_recipe(path):
+            return registry.module(source["name"]), source
+    module = shelves.load_python(Path(source["file"]))
     if not callable(getattr(module, "make", None)):
-        raise BadgerError(f"{file} is no inner loop: it lacks def make(settings)")
-    return module, {key: str(file)}
+        raise BadgerError(f"{source['file']} is no inner loop: it lacks def make(settings)")
+    return module, source
 
 
 def _settings_model(module: ModuleType, path: Path) -> type[BaseModel]:

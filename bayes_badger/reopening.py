@@ -15,6 +15,7 @@ from bayes_badger.fitting import example_of
 from bayes_badger.inner_loop import registry
 from bayes_badger.inner_loop.protocol import InnerLoop
 from bayes_badger.labels import safe_name
+from bayes_badger.preflight.checks import check_unchanged, stored_program
 from bayes_badger.program import Program, lift
 from bayes_badger.program.parameters import from_table
 from bayes_badger.runs import Run
@@ -33,22 +34,13 @@ def program_of(run: Run, program: AnyProgram = None) -> Program:
     if run.program is not None:
         return run.program
     spec = run.spec["program"]
-    if program is None and not spec["on_shelf"]:
-        where = spec["path"] or "a function"
-        raise BadgerError(
-            f"this run was fitted with {where}, which is not run unasked: give the program, "
-            f"--model {where if spec['path'] else 'FILE'}"
-        )
-    loaded: Any = spec["name"] if program is None else program
+    loaded: Any = stored_program(run.spec, program)
     if isinstance(loaded, str | Path):
         loaded = shelves.load_program(loaded)
     groups = None
     model: Any = loaded
     if isinstance(loaded, shelves.LoadedProgram):
-        if spec["sha256"] and loaded.sha256 != spec["sha256"]:
-            raise BadgerError(
-                f"{loaded.path.name} has changed since this run was fitted: fit again"
-            )
+        check_unchanged(run.spec, loaded.path, loaded.sha256)
         model, groups = loaded.model, loaded.optional("columns")
     if spec["not_plain"]:
         raise BadgerError(

@@ -14,12 +14,12 @@ import os
 import sys
 import tomllib
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from bayes_badger.errors import BadgerError, did_you_mean, listed
 
@@ -159,32 +159,104 @@ def load_program(name_or_path: str | Path) -> LoadedProgram:
     Raises:
         BadgerError: Where there is no such file or function, or the choice is not clear.
     """
-    text = os.fspath(name_or_path)
-    before, colon, function = text.rpartition(":")
-    if not colon or os.path.isfile(text):
-        before, function = text, ""
-    elif not before or not function.isidentifier():
-        raise BadgerError(f"'{text}': after the colon stands the name of one function of the file")
-    path = find("models", Path(before) if isinstance(name_or_path, Path) else before)
+    path, function = find_program(name_or_path)
     source = _read(path)
     on_shelf = _on_shelf(path)
     module = _shelved(path, source) if on_shelf else _execute(path, source)
-    chosen = function or _the_program(path, source, module)
+    defined = [name for name in functions_of(source) if callable(getattr(module, name, None))]
+    known = [*defined, *(["model"] if callable(getattr(module, "model", None)) else [])]
+    chosen = choose(path, function, known)
     model = getattr(module, chosen, None)
     if not callable(model):
-        defined = _functions(source, module)
-        raise BadgerError(
-            f"{path.name} has no function '{chosen}'{did_you_mean(chosen, defined)}; it has "
-            f"{listed(defined) or 'none'}"
-        )
+        refuse_function(path, chosen, defined)
     return LoadedProgram(
-        name=f"{path.stem}:{function}" if function and function != "model" else path.stem,
+        name=called(path, function),
         model=model,
         module=module,
         path=path,
         sha256=hashlib.sha256(source).hexdigest(),
         on_shelf=on_shelf,
     )
+
+
+def find_program(name_or_path: str | Path) -> tuple[Path, str]:
+    """The file of a program, and the function that is named after a colon, empty where none is.
+
+    Raises:
+        BadgerError: Where there is no such file.
+    """
+    text = os.fspath(name_or_path)
+    before, colon, function = text.rpartition(":")
+    if not colon or os.path.isfile(text):
+        before, function = text, ""
+    elif not before or not function.isidentifier():
+        raise BadgerError(f"'{text}': after the colon stands the name of one function of the file")
+    return find("models", Path(before) if isinstance(name_or_path, Path) else before), function
+
+
+def called(path: Path, function: str) -> str:
+    """What a program is called in messages and runs: `wave`, or `mine:hierarchy`."""
+    return f"{path.stem}:{function}" if function and function != "model" else path.stem
+
+
+def choose(path: Path, function: str, known: Sequence[str]) -> str:
+    """The name of the function that is the program.
+
+    Args:
+        path: The file.
+        function: The one that was named; empty for none.
+        known: Functions that the file defines, and "model" if it has something of that name.
+
+    Raises:
+        BadgerError: Where the choice is not clear.
+    """
+    if function:
+        return function
+    if "model" in known:
+        return "model"
+    if len(known) == 1:
+        return known[0]
+    if not known:
+        raise BadgerError(f"{path.name} defines no program: write def model(x, y=None): ...")
+    raise BadgerError(
+        f"{path.name} defines {len(known)} functions ({listed(known)}): call one of "
+        f"them model, or name it after a colon, as in {path.name}:{known[0]}"
+    )
+
+
+def refuse_function(path: Path, function: str, defined: Sequence[str]) -> NoReturn:
+    """Refuses the name of a function that a file does not have.
+
+    Raises:
+        BadgerError: With the closest name.
+    """
+    raise BadgerError(
+        f"{path.name} has no function '{function}'{did_you_mean(function, defined)}; it has "
+        f"{listed(defined) or 'none'}"
+    )
+
+
+def functions_of(source: bytes) -> list[str]:
+    """Public functions that a file itself defines, decorated ones included, by its text."""
+    body = ast.parse(source).body
+    defined = [node.name for node in body if isinstance(node, ast.FunctionDef)]
+    return [
+        name for name in dict.fromkeys(defined) if not name.startswith("_") and name not in OPTIONAL
+    ]
+
+
+def parsed(path: Path) -> tuple[bytes, ast.Module]:
+    """A user's file as bytes and as a syntax tree; nothing is executed.
+
+    Raises:
+        BadgerError: Where it cannot be read or is not Python, with line and column.
+    """
+    source = _read(path)
+    try:
+        compile(source, str(path), "exec", dont_inherit=True)
+        return source, ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError) as error:
+        raise BadgerError(_told(error, path)) from error
 
 
 @functools.lru_cache
@@ -194,33 +266,6 @@ def _shelved(path: Path, source: bytes) -> ModuleType:
     A file of the user's is executed each time: it may read others, which may have changed.
     """
     return _execute(path, source)
-
-
-def _the_program(path: Path, source: bytes, module: ModuleType) -> str:
-    if callable(getattr(module, "model", None)):
-        return "model"
-    candidates = _functions(source, module)
-    if len(candidates) == 1:
-        return candidates[0]
-    if not candidates:
-        raise BadgerError(f"{path.name} defines no program: write def model(x, y=None): ...")
-    raise BadgerError(
-        f"{path.name} defines {len(candidates)} functions ({listed(candidates)}): call one of "
-        f"them model, or name it after a colon, as in {path.name}:{candidates[0]}"
-    )
-
-
-def _functions(source: bytes, module: ModuleType) -> list[str]:
-    """Public functions that a file itself defines, decorated ones included."""
-    body = ast.parse(source).body
-    defined = [node.name for node in body if isinstance(node, ast.FunctionDef)]
-    return [
-        name
-        for name in dict.fromkeys(defined)
-        if not name.startswith("_")
-        and name not in OPTIONAL
-        and callable(getattr(module, name, None))
-    ]
 
 
 def _on_shelf(path: Path) -> bool:
@@ -299,7 +344,7 @@ def _is_sibling(module: ModuleType | None, name: str, folder: Path) -> bool:
 def _told(error: BaseException, path: Path) -> str:
     """One line on what went wrong in a user's file, with the line where it did."""
     if isinstance(error, SyntaxError):
-        return f"{error.filename or path}:{error.lineno or 1}: {error.msg}"
+        return f"{error.filename or path}:{error.lineno or 1}: {error.msg}{_caret(error)}"
     # The innermost frame that is the user's own: the file, or a sibling of it.
     own = [
         frame
@@ -310,6 +355,15 @@ def _told(error: BaseException, path: Path) -> str:
     if isinstance(error, ImportError):
         return f"{where}: {_first_line(error)}"
     return f"{where}: {type(error).__name__}: {_first_line(error)}"
+
+
+def _caret(error: SyntaxError) -> str:
+    """The line with the mistake, on one line with a caret before what is wrong."""
+    line = (error.text or "").rstrip()
+    column = (error.offset or 0) - 1
+    if not line.strip() or not 0 <= column <= len(line):
+        return ""
+    return f", at the ^ in: {f'{line[:column]}^{line[column:]}'.strip()}"
 
 
 def _first_line(error: BaseException) -> str:

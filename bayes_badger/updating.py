@@ -23,6 +23,7 @@ from bayes_badger.inner_loop.messages import lifetime_coordinates
 from bayes_badger.inner_loop.protocol import Report, silent
 from bayes_badger.labels import Labels
 from bayes_badger.outcomes import check_outcome, typed_outcome
+from bayes_badger.preflight.checks import check_new_data, stored_label
 from bayes_badger.program import LIFETIME, Program
 from bayes_badger.reopening import AnyProgram, draws_of, inner_loop_of, program_of
 from bayes_badger.runs import Run
@@ -74,6 +75,8 @@ def update(
     """
     log = Log(report)
     log("lifting the program", 0, 1)
+    if run.program is None:
+        check_new_data(run.spec, program, data, task=task, missing=missing)
     lifted = program_of(run, program)
     if not lifted.select(LIFETIME):
         raise BadgerError(
@@ -81,7 +84,7 @@ def update(
             "new ones: badger predict, or bb.predict, infers new tasks"
         )
     old = Evidence.from_dataset(run.evidence)
-    label = task or (old.task_name if old.task_name != "task" else None)
+    label = task or stored_label(run.spec)
     keys = jax.random.split(jax.random.key(seed), 3)
     new = read(lifted.signature, data, task=label, missing=missing)
     check_outcome(lifted, new, keys[0])

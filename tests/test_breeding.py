@@ -118,7 +118,7 @@ def test_a_policy_of_ones_own_is_bred_on_ones_own_tasks(source, tmp_path):
 @pytest.mark.parametrize(
     ("program", "settings", "message"),
     [
-        ("wave", {"policy.massage": 0}, r"there is no setting policy\.massage.*message"),
+        ("wave", {"policy.massage": 0}, r"a policy has no setting 'massage'.*message"),
         ("wave", {"breeding.rate": -1}, r"breeding\.rate = -1: input should be greater than 0"),
         ("eight_schools", {}, "experts use a policy where tasks share no latents"),
     ],

@@ -24,6 +24,7 @@ from bayes_badger.cli.screen import Screen
 from bayes_badger.errors import BadgerError
 from bayes_badger.named_values import chances
 from bayes_badger.runs import Run, find_run, list_runs, read_run, write_run
+from bayes_badger.tables.origin import check_file
 
 FEW = [word for n in ("warmup", "draws") for word in ("--set", f"inference.{n}=50")]
 HOSTILE = ["[red]x[/red]", "a\x1b[31mb\nc", "Ünïcode\u202eevil", "long " * 40, "[/]"]
@@ -188,7 +189,7 @@ def test_mistakes_in_data(badger, tmp_path):
 def test_close_names_of_files(tmp_path):
     (tmp_path / "table.csv").write_text("")
     with pytest.raises(BadgerError, match=r"did you mean 'table\.csv'"):
-        checks.check_data(tmp_path / "tabel.csv")
+        check_file(tmp_path / "tabel.csv")
 
 
 def test_trial_of_a_folder_leaves_nothing(tmp_path):
@@ -228,7 +229,11 @@ def test_interrupted_fit(badger, monkeypatch, tmp_path):
     monkeypatch.setattr(fitting, "fit", interrupted)
     for flag in ("--json", "--quiet"):
         code, out, err = badger("fit", "coin", flag, "--out", tmp_path / "runs")
-        assert (code, out) == (130, "")
+        told = {"message": "interrupted: nothing was stored", "kind": "interrupted"}
+        assert (code, json.loads(out) if out else None) == (
+            130,
+            {"error": told} if flag == "--json" else None,
+        )
         assert "badger: interrupted: nothing was stored" in err
 
 
@@ -257,28 +262,32 @@ def test_interrupted_fit_that_kept_its_draws(badger, monkeypatch, tmp_path):
 
 def test_fit_passes_on_what_was_asked(badger, no_fit, tmp_path):
     table = tmp_path / "t.csv"
-    table.write_text("x")
-    words = ["--set", "inference.nuts.draws=7", "--set", "rule=adam", "--seed", 5, "--tasks", 3]
+    table.write_text("county,dose,y\nA,1,2\n")
+    (tmp_path / "mine.py").write_text(
+        "import numpyro\ncolumns = make_columns()\n"
+        "def model(dose, y=None, *, rule='sgd'): numpyro.plate('task', 2)\n"
+    )
+    words = ["--set", "inference.draws=7", "--set", "rule=adam", "--seed", 5]
     words += ["--data", table, "--task", "county", "--missing", "drop", "-i", "nuts"]
     words += ["--trust", "refine", "--outer-steps", 9, "--resume", tmp_path]
-    code, _, err = badger("fit", "radon", *words, "--out", tmp_path, "--steps", 4)
+    code, _, err = badger("fit", tmp_path / "mine.py", *words, "--out", tmp_path)
     ((args, kwargs),) = no_fit
     assert code == 0, err
-    assert args == ("radon", table)
+    assert args == (str(tmp_path / "mine.py"), table)
     assert kwargs.pop("report")
     assert kwargs == {
         "task": "county",
         "inference": "nuts",
-        "settings": {"inference.nuts.draws": 7, "rule": "adam"},
+        "settings": {"inference.draws": 7, "rule": "adam"},
         "missing": "drop",
         "seed": 5,
         "trust": "refine",
         "outer_steps": 9,
         "out": tmp_path,
         "resume": tmp_path,
-        "tasks": 3,
-        "steps": 4,
     }
+    badger("fit", "coin", "--out", tmp_path, "--tasks", 3, "--steps", 4)
+    assert (no_fit[1][1]["tasks"], no_fit[1][1]["steps"]) == (3, 4)
 
 
 def test_sizes_of_nothing_simulated_are_refused(badger, tmp_path):

@@ -166,9 +166,9 @@ def test_a_task_without_rows(write):
 def test_paths_that_lead_nowhere(write, tmp_path):
     write(TABLE)
     assert refused("radn.csv") == (
-        "radn.csv: does not exist (did you mean 'radon.csv'?): check the path"
+        "there is no file radn.csv (did you mean 'radon.csv'?): check the path"
     )
-    assert "does not exist" in refused("no/such/folder/radon.csv")
+    assert "there is no file" in refused("no/such/folder/radon.csv")
     assert "is a folder" in refused(tmp_path)
     assert "is of no known kind ('.xlsx'): save it as one of .csv" in refused(
         write(TABLE, "radon.xlsx")

@@ -30,6 +30,7 @@ ROOMS = [
     ["outer_loop"],
     ["shelves", "named_values"],
     ["recipe", "labels", "pointwise"],
+    ["preflight"],
     ["datatree", "unlike"],
     ["doubts"],
     ["runs"],

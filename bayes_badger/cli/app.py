@@ -20,7 +20,7 @@ from bayes_badger.cli.listing import models, recipes, runs
 from bayes_badger.cli.measure import measure, measures
 from bayes_badger.cli.predict import predict
 from bayes_badger.cli.report import report
-from bayes_badger.cli.screen import SESSION, Session, short_path, told
+from bayes_badger.cli.screen import SESSION, Session, echo_json, short_path, told
 from bayes_badger.cli.show import show
 from bayes_badger.cli.update import update
 from bayes_badger.errors import BadgerError
@@ -29,8 +29,11 @@ FINE, DEFECT, MISTAKE = 0, 1, 2
 REPORT_TO = "this is a defect of bayes-badger, not of yours"
 EXIT_CODES = (
     "Exit codes: 0 fine, also where a warning says that a fit is not to be trusted; 1 a defect of "
-    "bayes-badger; 2 a mistake in what was given, told in one line; 130 stopped by Ctrl-C."
+    "bayes-badger; 2 a mistake in what was given, told in one line; 130 stopped by Ctrl-C. With "
+    '--json an error is told on stdout too: {"error": {"message": ..., "kind": ...}}, its kind '
+    "mistake, usage, defect or interrupted."
 )
+JSON = "--json"
 
 app = typer.Typer(
     name="badger",
@@ -88,16 +91,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     session = Session()
     SESSION.set(session)
+    words = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    kind = message = ""
     try:
         command = typer.main.get_command(app)
-        words = list(sys.argv[1:] if argv is None else argv) or ["--help"]
         code = command.main(words, prog_name="badger", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
-        code = INTERRUPTED
-        _tell(_kept(session))
+        code, kind, message = INTERRUPTED, "interrupted", _kept(session)
+        _tell(message)
     except BadgerError as error:
-        code = MISTAKE
-        _fail(str(error), session.debug)
+        code, kind, message = MISTAKE, "mistake", str(error)
+        _fail(message, session.debug)
     except BrokenPipeError:
         # The reader of a pipe has gone: nobody is left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -105,16 +109,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         # What is wrong with a command line; Typer's name for it changed with its releases.
         if hasattr(error, "format_message"):
-            code = MISTAKE
-            _fail(_usage(error), session.debug)
+            code, kind, message = MISTAKE, "usage", _usage(error)
         else:
-            code = DEFECT
-            _fail(_defect(error, session.debug), session.debug)
+            code, kind, message = DEFECT, "defect", _defect(error, session.debug)
+        _fail(message, session.debug)
     else:
         # Typer turns Ctrl-C in a command into this code; what the command returned is one too.
         code = code if isinstance(code, int) else FINE
         if code == INTERRUPTED and session.kept is None:
-            _tell(_kept(session))
+            kind, message = "interrupted", _kept(session)
+            _tell(message)
+    # One JSON object is on stdout, whatever happens: the answer, or why there is none.
+    if kind and JSON in words and not session.answered:
+        echo_json({"error": {"message": message, "kind": kind}})
     return code
 
 

@@ -79,8 +79,10 @@ def breed(
     """
     screen = Screen(quiet, as_json)
     parsed = checks.settings_of(settings or [])
-    checks.check_model(model)
-    checks.check_data(data)
+    # Not before: it waits for numpy and pydantic, and --help must not.
+    from bayes_badger.preflight.checks import check_breed
+
+    check_breed(model, data, task=task, settings=parsed, missing=missing)
     checks.check_folder(to.absolute().parent, "--to")
     with Meter(screen.err, shown=not quiet) as meter, stray_output():
         meter("starting JAX", 0, 1)

@@ -5,47 +5,53 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bayes_badger import shelves
-from bayes_badger.errors import BadgerError, did_you_mean
+from bayes_badger.errors import BadgerError
+from bayes_badger.runs.manifest import SPEC
 
 
 def check_model(text: str) -> None:
-    """Refuses a program that is not there.
+    """Refuses a program that is not there, or of which it is certain that it cannot be lifted.
 
     Raises:
-        BadgerError: With the closest name.
+        BadgerError: With the closest name, or the line of the file.
     """
-    before, colon, function = text.rpartition(":")
-    named = bool(colon and before) and function.isidentifier() and not os.path.isfile(text)
-    shelves.find("models", before if named else text)
+    from bayes_badger.preflight.source import read_source
+
+    read_source(text).signature()
 
 
-def check_recipe(text: str) -> None:
-    """Refuses a recipe that is not there.
+def check_new_data(
+    run: Path,
+    data: Path,
+    model: str | None,
+    task: str | None,
+    missing: str,
+    queries: bool = False,
+) -> None:
+    """Refuses new data for a stored run, by the text of its program.
 
     Raises:
-        BadgerError: With the closest name.
+        BadgerError: In one line.
     """
-    shelves.find("inference", text)
+    # Not before: it waits for numpy and pydantic, and --help must not.
+    from bayes_badger.preflight import checks
+    from bayes_badger.tables.origin import check_file
 
-
-def check_data(path: Path | None) -> None:
-    """Refuses a file that is not there.
-
-    Raises:
-        BadgerError: With the closest name in its folder.
-    """
-    if path is None or path.exists():
-        return
+    check_file(data)
+    if model is not None:
+        check_model(model)
     try:
-        beside = [entry.name for entry in path.parent.iterdir()]
-    except OSError:
-        beside = []
-    raise BadgerError(f"there is no file {path}{did_you_mean(path.name, beside)}: check --data")
+        spec = tomllib.loads((run / SPEC).read_text(encoding="utf-8"))
+        if not {"on_shelf", "name", "path", "sha256"} <= set(spec["program"]):
+            return
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # what is wrong with a run is told when it is read
+    checks.check_new_data(spec, model, data, task=task, missing=missing, queries=queries)
 
 
 def check_folder(folder: Path, option: str = "--out") -> None:

@@ -114,9 +114,18 @@ def fit(
     """
     screen = Screen(quiet, as_json)
     parsed = checks.settings_of(settings or [])
-    checks.check_model(model)
-    checks.check_recipe(inference)
-    checks.check_data(data)
+    # Not before: it waits for numpy and pydantic, and --help must not.
+    from bayes_badger.preflight.checks import check_fit
+
+    check_fit(
+        model,
+        data,
+        task=task,
+        inference=inference,
+        settings=parsed,
+        missing=missing,
+        simulated=tasks is not None or steps is not None,
+    )
     checks.check_folder(out)
     sizes: dict[str, Any] = {
         name: size for name, size in (("tasks", tasks), ("steps", steps)) if size is not None

@@ -89,7 +89,9 @@ Seed = Annotated[
     typer.Option(metavar="N", help="The seed of all chance.", callback=_check_seed),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing but errors.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on stdout.")]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Answer with one JSON object on stdout, an error too.")
+]
 Debug = Annotated[
     bool,
     typer.Option(

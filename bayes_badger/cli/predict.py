@@ -72,9 +72,7 @@ def predict(
 
     screen = Screen(quiet, as_json)
     path = find_run(run, runs)
-    checks.check_data(data)
-    if model is not None:
-        checks.check_model(model)
+    checks.check_new_data(path, data, model, task, missing, queries=True)
     if to is not None:
         _check_target(to)
     with Meter(screen.err, shown=not quiet) as meter, stray_output():

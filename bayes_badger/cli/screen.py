@@ -23,10 +23,12 @@ class Session:
     Attributes:
         debug: Whether to show tracebacks, and what libraries warn of.
         kept: What was stored, when Ctrl-C ends the command.
+        answered: Whether the answer in JSON was given.
     """
 
     debug: bool = False
     kept: Path | None = None
+    answered: bool = False
 
 
 # Set where the process starts, read by whichever command runs.
@@ -58,12 +60,20 @@ class Screen:
     def answer_json(self, content: Mapping[str, Any]) -> None:
         """Shows the answer as JSON, if that was asked for."""
         if self.as_json:
-            typer.echo(json.dumps(finite(content), indent=2, allow_nan=False))
+            echo_json(content)
+            session = SESSION.get(None)
+            if session is not None:
+                session.answered = True
 
     def aside(self, text: str) -> None:
         """A remark beside the answer."""
         if not self.quiet:
             self.err.print(told(f"badger: {text}", "yellow"), soft_wrap=True)
+
+
+def echo_json(content: Mapping[str, Any]) -> None:
+    """Writes one JSON object to stdout."""
+    typer.echo(json.dumps(finite(content), indent=2, allow_nan=False))
 
 
 def told(text: object, style: str = "") -> Text:

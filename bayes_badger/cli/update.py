@@ -57,10 +57,8 @@ def update(
 
     screen = Screen(quiet, as_json)
     path = find_run(run, out)
-    checks.check_data(data)
+    checks.check_new_data(path, data, model, task, missing)
     checks.check_folder(out)
-    if model is not None:
-        checks.check_model(model)
     with Meter(screen.err, shown=not quiet) as meter, stray_output():
         meter("starting JAX", 0, 1)
         device.prepare(SESSION.get().debug)

@@ -21,7 +21,7 @@ from bayes_badger.evidence.table import FrameTable
 from bayes_badger.signature import Signature
 from bayes_badger.tables.cells import Cells, cells_of_table
 from bayes_badger.tables.csv_text import SUFFIXES as CSV
-from bayes_badger.tables.origin import show, table_origin
+from bayes_badger.tables.origin import check_file, show, table_origin
 from bayes_badger.tables.rows import REFUSE, check_missing_option
 
 PARQUET = (".parquet", ".pq")
@@ -127,11 +127,7 @@ def _cells(
 def _open_file(path: Path) -> Any:
     """Opens a file by its extension, as a table or a data set."""
     about = table_origin(str(path))
-    if not path.exists():
-        beside = [entry.name for entry in path.parent.glob("*")] if path.parent.is_dir() else []
-        about.refuse(f"does not exist{did_you_mean(path.name, beside)}: check the path")
-    if path.is_dir():
-        about.refuse("is a folder: give a file in it")
+    check_file(path)
     lower = path.name.lower()
     if lower.endswith(CSV):
         return CsvTable.open(path)

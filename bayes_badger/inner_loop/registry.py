@@ -32,9 +32,18 @@ def module(name: str) -> ModuleType:
     Raises:
         BadgerError: Where there is no inner loop of that name.
     """
-    known = inner_loops()
-    if name not in known:
+    return importlib.import_module(f"{__package__}.{known(name)}")
+
+
+def known(name: str) -> str:
+    """The name itself, where there is an inner loop of that name; it is not imported.
+
+    Raises:
+        BadgerError: Where there is none, with the closest name.
+    """
+    names = inner_loops()
+    if name not in names:
         raise BadgerError(
-            f"there is no inner loop '{name}'{did_you_mean(name, known)}; there are {listed(known)}"
+            f"there is no inner loop '{name}'{did_you_mean(name, names)}; there are {listed(names)}"
         )
-    return importlib.import_module(f"{__package__}.{name}")
+    return name

@@ -27,6 +27,7 @@ from bayes_badger.preflight.checks import (
     refusal_of_sizes,
     split_settings,
 )
+from bayes_badger.preflight.index_style import check_live_task_plate
 from bayes_badger.program import (
     STEPS,
     TASKS,
@@ -243,6 +244,8 @@ def prepared(
         model, name, groups = loaded, None, columns
         table = inputs = world = None
     signature = read_signature(model, name, groups)
+    if not isinstance(loaded, shelves.LoadedProgram):
+        check_live_task_plate(model, signature, task)
     given: Any = {"settings": settings, "groups": groups, "name": name}
     if sizes != (None, None) and not (data is None and table is None):
         raise refusal_of_sizes(signature.program, data is not None)

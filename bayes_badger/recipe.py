@@ -353,9 +353,12 @@ def _told(detail: ErrorDetails, model: type[BaseModel], label: str) -> str:
     if detail["type"] == "extra_forbidden":
         known = _fields(model, place[:-1])
         inside = ".".join([label, *map(str, place[:-1])])
+        deeper = [f"{name}.{place[-1]}" for name in known if place[-1] in _fields(model, (name,))]
+        hint = did_you_mean(str(place[-1]), known)
+        if len(place) == 1 and deeper:
+            hint = f" (it has {listed(deeper)})"
         return (
-            f"{dotted} is not a setting of {inside}{did_you_mean(str(place[-1]), known)}, which "
-            f"has {listed(known, 20) or 'none'}"
+            f"{dotted} is not a setting of {inside}{hint}, which has {listed(known, 20) or 'none'}"
         )
     if detail["type"] == "missing":
         return f"{dotted} is missing"

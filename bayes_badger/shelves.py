@@ -131,6 +131,8 @@ def find(kind: Kind, name_or_path: str | Path) -> Path:
         if not is_path and path.suffix == suffix:
             close = did_you_mean(path.stem, [name for name, _ in names(kind)])
             hint = close and f"; a name on the shelf is given without {suffix}{close}"
+        beside = [p.name for p in path.parent.glob(f"*{suffix}")] if path.parent.is_dir() else []
+        hint = hint or did_you_mean(path.name, beside)
         raise BadgerError(f"there is no file {text}{hint}")
     if path.suffix != suffix:
         raise BadgerError(f"{text} is not a {what}: its name would end in {suffix}")

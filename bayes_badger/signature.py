@@ -137,9 +137,11 @@ def signature_of(
         else:
             columns.append(parameter.name)
     if not outcomes:
+        # The outcome tends to stand last, without the default that makes it one.
+        first, last = (columns[:-1], columns[-1]) if len(columns) > 1 else (columns, "y")
         raise BadgerError(
             f"{name} has no outcome: give the parameter that is observed the default None, "
-            f"as in def {name}({', '.join([*columns[:2], 'y=None'])})"
+            f"as in def model({', '.join([*first, f'{last}=None'])})"
         )
     if len(outcomes) > 1:
         raise BadgerError(
@@ -149,7 +151,7 @@ def signature_of(
     if not columns:
         raise BadgerError(
             f"{name} has no column of evidence to take the sizes of its plates from: add one, "
-            f"as in def {name}(x, {outcomes[0]}=None)"
+            f"as in def model(x, {outcomes[0]}=None)"
         )
     groups = {key: tuple(value) for key, value in (groups or {}).items()}
     for key in groups:

@@ -24,7 +24,7 @@ from bayes_badger.cli.screen import Screen
 from bayes_badger.errors import BadgerError
 from bayes_badger.named_values import chances
 from bayes_badger.runs import Run, find_run, list_runs, read_run, write_run
-from bayes_badger.tables.origin import check_file
+from bayes_badger.tables.kinds import check_file
 
 FEW = [word for n in ("warmup", "draws") for word in ("--set", f"inference.{n}=50")]
 HOSTILE = ["[red]x[/red]", "a\x1b[31mb\nc", "Ünïcode\u202eevil", "long " * 40, "[/]"]

@@ -170,7 +170,7 @@ def test_paths_that_lead_nowhere(write, tmp_path):
     )
     assert "there is no file" in refused("no/such/folder/radon.csv")
     assert "is a folder" in refused(tmp_path)
-    assert "is of no known kind ('.xlsx'): save it as one of .csv" in refused(
+    assert "is of no known kind ('.xlsx'): save it from the spreadsheet as one of" in refused(
         write(TABLE, "radon.xlsx")
     )
 

@@ -7,7 +7,7 @@ import pytest
 from numpyro import handlers
 
 from bayes_badger.errors import BadgerError
-from bayes_badger.program import lift
+from bayes_badger.program import Data, lift
 
 
 def schools_without_dim(sigma, y=None):
@@ -244,7 +244,33 @@ def starred(*columns, y=None):
     pass
 
 
+def negative_rate(x, y=None):
+    with numpyro.plate("task", x.shape[0], dim=-2):
+        z = numpyro.sample("z", dist.Normal(0, 1))
+        with numpyro.plate("step", x.shape[1], dim=-1):
+            numpyro.sample("y", dist.Poisson(z), obs=y)
+
+
+def negative_scale_of_a_latent(x, y=None):
+    spread = numpyro.sample("spread", dist.Normal(0, 1))
+    with numpyro.plate("task", x.shape[0], dim=-2):
+        z = numpyro.sample("z", dist.Normal(0, spread))
+        with numpyro.plate("step", x.shape[1], dim=-1):
+            numpyro.sample("y", dist.Normal(z, 1.0), obs=y)
+
+
+def improbable_probability(x, y=None):
+    with numpyro.plate("task", x.shape[0], dim=-2):
+        z = numpyro.sample("z", dist.Normal(2, 1))
+        with numpyro.plate("step", x.shape[1], dim=-1):
+            numpyro.sample("y", dist.ZeroInflatedPoisson(z, 1.0), obs=y)
+
+
 OTHERS = [
+    (negative_rate, "the rate of 'y' (Poisson) is -"),
+    (negative_rate, "draws from the prior, and must be positive: write rate = jnp.exp(...), or"),
+    (negative_scale_of_a_latent, "the scale of 'z' (Normal) is -"),
+    (improbable_probability, "and must be from 0 to 1: write gate = jax.nn.sigmoid(...)"),
     (unnamed_value, "which has 2 values and 1 labels: give each a name"),
     (plates_at_once, "plate 'task' is at dim -1"),
     (step_latent, "latent 'z' is inside plate 'step'"),
@@ -278,6 +304,31 @@ def test_other_mistakes(program, message):
         lift(program)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_column_that_is_a_negative_scale_is_told_from_a_latent():
+    def scaled(x, y=None):
+        with numpyro.plate("task", x.shape[0], dim=-2):
+            z = numpyro.sample("z", dist.Normal(0, 1))
+            with numpyro.plate("step", x.shape[1], dim=-1):
+                numpyro.sample("y", dist.Normal(z, x), obs=y)
+
+    with pytest.raises(BadgerError) as error:
+        lift(scaled, example=Data({"x": jnp.full((5, 7), -0.5)}, {}))
+    assert "the scale of 'y' (Normal) is -0.5 whatever the latents are, and must be positive: " in (
+        str(error.value)
+    )
+
+
+def test_a_prior_may_touch_a_bound_in_its_far_tail():
+    """A scale that is negative once in 44 draws is left to the inner loop."""
+
+    def far(x, y=None):
+        spread = numpyro.sample("spread", dist.Normal(2.0, 1.0))
+        with numpyro.plate("task", x.shape[0], dim=-2), numpyro.plate("step", x.shape[1], dim=-1):
+            numpyro.sample("y", dist.Normal(0.0, spread), obs=y)
+
+    assert lift(far).size == 1
 
 
 def test_a_setting_that_does_not_exist():

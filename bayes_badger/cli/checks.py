@@ -40,7 +40,7 @@ def check_new_data(
     """
     # Not before: it waits for numpy and pydantic, and --help must not.
     from bayes_badger.preflight import checks
-    from bayes_badger.tables.origin import check_file
+    from bayes_badger.tables.kinds import check_file
 
     check_file(data)
     if model is not None:

@@ -20,12 +20,9 @@ from bayes_badger.evidence.files import CsvTable, ParquetTable
 from bayes_badger.evidence.table import FrameTable
 from bayes_badger.signature import Signature
 from bayes_badger.tables.cells import Cells, cells_of_table
-from bayes_badger.tables.csv_text import SUFFIXES as CSV
-from bayes_badger.tables.origin import check_file, show, table_origin
+from bayes_badger.tables.kinds import CSV, NETCDF, PARQUET, check_file
+from bayes_badger.tables.origin import show, table_origin
 from bayes_badger.tables.rows import REFUSE, check_missing_option
-
-PARQUET = (".parquet", ".pq")
-NETCDF = (".nc",)
 
 # A small file of a few kilobytes can claim arrays of any size.
 LARGEST_DATASET = 16 * 2**30
@@ -135,12 +132,7 @@ def _open_file(path: Path) -> Any:
         about.refuse("is empty: write it anew")
     if lower.endswith(PARQUET):
         return ParquetTable(path)
-    if lower.endswith(NETCDF):
-        return _open_netcdf(path)
-    return about.refuse(
-        f"is of no known kind ({show(path.suffix)}): save it as one of "
-        f"{listed([*CSV, *PARQUET, *NETCDF], 9)}"
-    )
+    return _open_netcdf(path)
 
 
 def _open_netcdf(path: Path) -> xr.Dataset:

@@ -8,10 +8,14 @@ one value for each task.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+import inspect
+import textwrap
+from collections.abc import Callable, Iterator
+from types import FunctionType
+from typing import Any
 
 from bayes_badger.errors import BadgerError
-from bayes_badger.preflight.libraries import only_libraries
+from bayes_badger.preflight.libraries import LIBRARIES, only_libraries
 from bayes_badger.preflight.source import Source, is_dynamic
 from bayes_badger.signature import Signature
 
@@ -32,6 +36,27 @@ def check_task_plate(source: Source, signature: Signature, task: str | None = No
     if source.function is None or may_have_task_plate(source.tree):
         return
     raise BadgerError(f"{source.path.name}: {_told(source.function, signature, task)}")
+
+
+def check_live_task_plate(
+    model: Callable[..., Any], signature: Signature, task: str | None = None
+) -> None:
+    """The same of a function in memory, by its text and what the names in it mean.
+
+    Raises:
+        BadgerError: With the lines to write instead, in the program's own names.
+    """
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(model)))
+    except (OSError, TypeError, SyntaxError, ValueError):
+        return
+    function = tree.body[0] if len(tree.body) == 1 else None
+    if not isinstance(function, ast.FunctionDef) or function.decorator_list:
+        return
+    if not inspect.isfunction(model) or model.__closure__ or not _knows_libraries(model, tree):
+        return
+    if not may_have_task_plate(tree):
+        raise BadgerError(f"{signature.program}: {_told(function, signature, task)}")
 
 
 def may_have_task_plate(tree: ast.AST) -> bool:
@@ -86,6 +111,22 @@ def _told(function: ast.FunctionDef, signature: Signature, task: str | None) -> 
     if columns == ["x"] and "x" not in signature.columns:
         told += "; x is any column of the table, which gives the plates their sizes"
     return told if task == index else f"{told}; {index} is then given by --task {index}"
+
+
+def _knows_libraries(model: FunctionType, tree: ast.Module) -> bool:
+    """Whether every global name in a function is a library's, under its own name."""
+    for node in ast.walk(tree):
+        if not (isinstance(node, ast.Name) and node.id in model.__globals__):
+            continue
+        value = model.__globals__[node.id]
+        if isinstance(value, bool | int | float):
+            continue
+        name = value.__name__ if inspect.ismodule(value) else getattr(value, "__module__", None)
+        if str(name).partition(".")[0] not in LIBRARIES:
+            return False
+        if getattr(value, "__name__", "") == "plate" and node.id != "plate":
+            return False
+    return True
 
 
 def _is_plate(node: ast.AST) -> bool:

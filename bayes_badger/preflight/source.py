@@ -70,7 +70,7 @@ class Source:
         if self.function is None:
             return None
         try:
-            parameters = list(_parameters(self.function.args))
+            parameters = list(_parameters(self, self.function.args))
             groups = groups or self.literal("columns")
         except UnclearError:
             return None
@@ -193,22 +193,22 @@ def _stored(statement: ast.stmt) -> Iterator[str]:
                         yield node.id
 
 
-def _parameters(arguments: ast.arguments) -> Iterator[inspect.Parameter]:
+def _parameters(source: Source, arguments: ast.arguments) -> Iterator[inspect.Parameter]:
     """The parameters of a function, as `inspect.signature` gives them of a live one."""
     kind = inspect.Parameter
     positional = [*arguments.posonlyargs, *arguments.args]
     defaults = [None] * (len(positional) - len(arguments.defaults)) + list(arguments.defaults)
     for argument, default in zip(positional, defaults, strict=True):
-        yield kind(argument.arg, kind.POSITIONAL_OR_KEYWORD, default=_default(default))
+        yield kind(argument.arg, kind.POSITIONAL_OR_KEYWORD, default=_default(source, default))
     if arguments.vararg:
         yield kind(arguments.vararg.arg, kind.VAR_POSITIONAL)
     for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
-        yield kind(argument.arg, kind.KEYWORD_ONLY, default=_default(default))
+        yield kind(argument.arg, kind.KEYWORD_ONLY, default=_default(source, default))
     if arguments.kwarg:
         yield kind(arguments.kwarg.arg, kind.VAR_KEYWORD)
 
 
-def _default(node: ast.expr | None) -> Any:
+def _default(source: Source, node: ast.expr | None) -> Any:
     """The value of a default; where it is no literal, what stands for some value but None."""
     if node is None:
         return inspect.Parameter.empty
@@ -216,6 +216,8 @@ def _default(node: ast.expr | None) -> Any:
         return ast.literal_eval(node)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         pass
+    if isinstance(node, ast.Name) and source.defines(node.id):
+        return source.literal(node.id)
     root = node
     while isinstance(root, ast.Attribute):
         root = root.value

@@ -9,8 +9,9 @@ import numpy as np
 from bayes_badger.preflight.visible import Visible
 from bayes_badger.signature import Signature
 from bayes_badger.tables.cells import Cells, cells_of_table, read_columns
-from bayes_badger.tables.csv_text import SUFFIXES, CsvText
-from bayes_badger.tables.origin import check_file, show
+from bayes_badger.tables.csv_text import CsvText
+from bayes_badger.tables.kinds import CSV, check_file
+from bayes_badger.tables.origin import show
 from bayes_badger.tables.rows import REFUSE, checked_values, kept_rows
 from bayes_badger.tables.supports import outside
 
@@ -40,7 +41,7 @@ def check_table(
         BadgerError: In the words of the full reading, with column, row and value.
     """
     check_file(path)
-    if not path.name.lower().endswith(SUFFIXES):
+    if not path.name.lower().endswith(CSV):
         return
     table = CsvText.open(path, MOST_BYTES)
     if signature is None:

@@ -3,6 +3,7 @@
 | file | idea |
 |---|---|
 | `origin` | where a cell came from, for messages |
+| `kinds` | files that hold a table, by their names |
 | `numbers` | a column as numbers: which cells are missing, and which are none |
 | `labels` | labels of tasks |
 | `csv_text` | the lines and the header of a CSV file, and its columns as text |

@@ -24,7 +24,6 @@ from bayes_badger.tables.labels import Labels, labels_of_text
 from bayes_badger.tables.numbers import Numbers, numbers_of_text
 from bayes_badger.tables.origin import Origin, show, table_origin
 
-SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
 
@@ -71,7 +70,7 @@ class CsvText:
         except UnicodeDecodeError as error:
             line = self.data[: error.start].count(b"\n") + 1
             return self._refuse(
-                f"byte {error.object[error.start]:#04x} is not UTF-8: save it as UTF-8", line
+                f"byte {error.object[error.start]:#04x} is not UTF-8: save it as CSV UTF-8", line
             )
 
     @property
@@ -137,19 +136,24 @@ class CsvText:
         found = {mark: header[0].count(mark) for mark in SEPARATORS if mark != self.separator}
         mark = max(found, key=lambda mark: found[mark])
         if not found[mark]:
-            return
-        names = [name.strip() for name in header[0].split(mark)]
-        wanted = SEPARATORS[self.separator]
+            # A lone column may have a space in its name, but then its rows need not.
+            lines = self.text.strip().splitlines()[:2]
+            widths = {len(line.split()) for line in lines}
+            if len(lines) < 2 or len(widths) > 1 or widths == {1}:
+                return
+            mark = " "
+        names = [name.strip() for name in header[0].split(mark) if name.strip()]
+        kind, wanted = SEPARATORS.get(mark, "spaces"), SEPARATORS[self.separator]
         if mark in ",\t":
             mend = f"call it {'.tsv' if mark == chr(9) else '.csv'}, or separate them by {wanted}"
         else:
-            decimal = ', decimal=","' if mark == ";" else ""
+            options = {";": '";", decimal=","', " ": 'r"\\s+"'}.get(mark, f'"{mark}"')
             mend = (
-                f"separate them by {wanted}, and write decimal points, in a spreadsheet or by "
-                f'pandas.read_csv("{Path(self.name).name}", sep="{mark}"{decimal})'
+                f"separate them by {wanted}, with decimal points, in a spreadsheet or by "
+                f'pandas.read_csv("{Path(self.name).name}", sep={options})'
                 '.to_csv("NEW.csv", index=False)'
             )
-        origin.refuse(f"separates its columns by {SEPARATORS[mark]} ({listed(names, 6)}): {mend}")
+        origin.refuse(f"separates its columns by {kind} ({listed(names, 6)}): {mend}")
 
     def _lines(self) -> Iterator[tuple[int, list[str]]]:
         """First line and cells of each row that is not blank, the header first."""

@@ -67,14 +67,11 @@ def numbers_of_text(cells: Sequence[str], name: str, origin: Origin) -> Numbers:
         truth = np.zeros(len(texts), bool)
         truth[~missing] = [TRUTH[text] for text in given]
         return Numbers(name, truth, missing)
-    try:
-        values[~missing] = [float(text) for text in given]
-    except ValueError:
-        values[~missing] = [_number(text) for text in given]
-        bad = np.flatnonzero(np.isnan(values) & ~missing)
-        if bad.size:
-            words = [texts[i] for i in bad]
-            refuse_text(cells[bad[0]], words, len(given), name, origin, int(bad[0]))
+    values[~missing] = [_number(text) for text in given]
+    bad = np.flatnonzero(np.isnan(values) & ~missing)
+    if bad.size:
+        words = [texts[i] for i in bad]
+        refuse_text(cells[bad[0]], words, len(given), name, origin, int(bad[0]))
     if given and not missing.any() and all(INTEGER.fullmatch(text) for text in given):
         values = np.array([int(text) for text in given], np.int64)
     return Numbers(name, values, missing)
@@ -164,7 +161,8 @@ def _mend(text: str, words: Sequence[str], given: int, name: str) -> str:
 
 
 def _number(text: str) -> float:
+    # Python reads 1_000, and digits of other scripts, as numbers; tables do not.
     try:
-        return float(text)
+        return float(text) if text.isascii() and "_" not in text else float("nan")
     except ValueError:
         return float("nan")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 
-from bayes_badger.errors import BadgerError, did_you_mean, listed
+from bayes_badger.errors import BadgerError, listed
 
 LONGEST = 40
 SHOWN = 6
@@ -59,23 +58,6 @@ class Origin:
 def table_origin(name: str) -> Origin:
     """The origin of a table whose rows are numbered from 1."""
     return Origin(name, lambda position: str(position + 1))
-
-
-def check_file(path: Path) -> None:
-    """Refuses the path of a table that leads nowhere.
-
-    Raises:
-        BadgerError: With the closest name in its folder.
-    """
-    try:
-        if path.is_dir():
-            raise BadgerError(f"{path} is a folder: give a file in it")
-        if path.exists():
-            return
-        beside = [entry.name for entry in path.parent.iterdir()]
-    except OSError:
-        beside = []
-    raise BadgerError(f"there is no file {path}{did_you_mean(path.name, beside)}: check the path")
 
 
 def show(value: Any) -> str:

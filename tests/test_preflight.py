@@ -11,7 +11,7 @@ import pytest
 import bayes_badger as bb
 from bayes_badger import shelves
 from bayes_badger.errors import BadgerError
-from bayes_badger.evidence import read
+from bayes_badger.evidence import read, split_queries
 from bayes_badger.inner_loop import registry
 from bayes_badger.outer_loop import breeding, loop
 from bayes_badger.policies import Shape
@@ -457,3 +457,23 @@ def test_nothing_is_executed(tmp_path):
     checks.check_fit(path, tmp_path / "visits.csv", task="patient")
     assert ast.parse(path.read_text())
     assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "patient,exposure\nann,0.5\nbob,1.0\n",
+        "patient,exposure,events\nann,0.5,2\nann,0.1,\nbob,1.0,NA\n",
+        "patient\nann\nbob\n",
+        "patient,exposure,events\nann,,\nbob,1.0,3\n",
+        "patient,exposure,events\nann,,2\nbob,1.0,3\n",
+        "patient,exposure,events\nann,high,2\n",
+    ],
+)
+def test_new_data_may_lack_outcomes(tmp_path, text):
+    """As the full reading for a prediction has it."""
+    path = tmp_path / "new.csv"
+    path.write_text(text)
+    poisson = visible.Visible("Poisson", "integernonnegative")
+    early = refusal(lambda: checks.check_table(path, SIGNATURE, "patient", "refuse", True, poisson))
+    assert early == refusal(lambda: split_queries(SIGNATURE, path, task="patient"))

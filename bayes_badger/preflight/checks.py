@@ -89,7 +89,7 @@ def check_program(
         BadgerError: In one line.
     """
     source = read_source(program) if isinstance(program, str | Path) else None
-    path = Path(data).expanduser() if isinstance(data, str | Path) else None
+    path = Path(data) if isinstance(data, str | Path) else None
     if source is None:
         if path is not None:
             check_table(path, None)
@@ -138,7 +138,7 @@ def check_new_data(
         distribution = visible_outcome(source, signature)
     if isinstance(data, str | Path):
         label = task or stored_label(spec)
-        path = Path(data).expanduser()
+        path = Path(data)
         check_table(path, signature, label, missing, queries, distribution)
 
 

@@ -40,7 +40,7 @@ from bayes_badger.program import (
 from bayes_badger.program.parameters import from_table
 from bayes_badger.recipe import load_recipe
 from bayes_badger.runs import Run
-from bayes_badger.trust import HOW, judged
+from bayes_badger.trust import HOW, inferred
 
 SIMULATED_TASKS, SIMULATED_STEPS = 20, 10
 
@@ -156,9 +156,7 @@ def fit(
             lifted, evidence, chance, outer, asked, folder, before, log, loop, world
         )
         lifted = taught.learned.program
-    posterior = loop.infer(lifted, evidence, keys[2], log)
-    judging = jax.random.fold_in(keys[2], 1)
-    posterior, verdicts = judged(lifted, evidence, posterior, judging, trust, log)
+    posterior, verdicts = inferred(loop, lifted, evidence, keys[2], trust, log)
     outer_spec = None
     if taught is not None:
         posterior = dataclasses.replace(

@@ -66,6 +66,16 @@ class Auto(eqx.Module):
             reasons.append(f"{name} {reason}")
         raise BadgerError(f"no inner loop applies to {program.name}: {'; '.join(reasons)}")
 
+    def after(self, program: Program, evidence: Evidence) -> Auto | None:
+        """The same without the inner loop that it picks and those before; None where none is left.
+
+        For a program whose posterior that inner loop was seen to miss.
+        """
+        name, _, _ = self.pick(program, evidence)
+        names = [own for own, _, _ in self.candidates]
+        left = dataclasses.replace(self, candidates=self.candidates[names.index(name) + 1 :])
+        return left if left.why_not(program, evidence) is None else None
+
     def why_not(self, program: Program, evidence: Evidence) -> str | None:
         """None where one of the candidates applies."""
         try:

@@ -2,7 +2,9 @@
 
 from bayes_badger.trust.chains import ESS_PER_CHAIN, R_HAT, beyond, doubts
 from bayes_badger.trust.given import GivenVerdicts
+from bayes_badger.trust.held import inferred
 from bayes_badger.trust.judge import judged
+from bayes_badger.trust.missed_modes import missed_modes
 from bayes_badger.trust.verdicts import HOW, Verdicts
 
 __all__ = [
@@ -13,5 +15,7 @@ __all__ = [
     "Verdicts",
     "beyond",
     "doubts",
+    "inferred",
     "judged",
+    "missed_modes",
 ]

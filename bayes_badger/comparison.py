@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Sequence
 
 import pandas as pd
@@ -11,6 +10,7 @@ import pandas as pd
 from bayes_badger.doubts.left_out import OF_ARVIZ, LeftOut, doubt_of, left_out
 from bayes_badger.errors import BadgerError
 from bayes_badger.runs import Run
+from bayes_badger.whole_process import recorded
 
 
 def compare(runs: Sequence[Run]) -> pd.DataFrame:
@@ -58,11 +58,10 @@ def compare(runs: Sequence[Run]) -> pd.DataFrame:
     doubts = {name: doubt_of(x) for name, x in left.items()}
     notes = [f"{name}: {x.sentence}" for name, x in doubts.items() if x]
     scored = {name: x.scores() for name, x in left.items()}
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with recorded() as caught:
         table = arviz_stats.compare({name: found for name, (found, _) in scored.items()})
     notes += [note for _, told in scored.values() for note in told]
-    notes += [str(w.message).strip().partition("\n")[0] for w in caught]
+    notes += [message.strip().partition("\n")[0] for message in caught]
     told = dict.fromkeys(note for note in notes if note and not note.startswith(OF_ARVIZ))
     table.attrs["notes"] = json.dumps(list(told))
     return table

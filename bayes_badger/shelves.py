@@ -12,6 +12,7 @@ import hashlib
 import importlib
 import os
 import sys
+import threading
 import tomllib
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +31,9 @@ SUFFIX: dict[str, str] = {"models": ".py", "inference": ".toml"}
 WHAT: dict[str, str] = {"models": "program", "inference": "recipe"}
 # What a program's file may define beside the program itself.
 OPTIONAL = ("columns", "inputs", "actions", "reward", "world", "evidence")
+# Held by the one thread that executes a file: to let it import its siblings, `sys.path` and
+# `sys.modules` are changed, and they belong to the whole process.
+_EXECUTING = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -148,7 +152,8 @@ def load_python(path: Path) -> ModuleType:
     Raises:
         BadgerError: Whatever goes wrong in the file, in one line with file and line number.
     """
-    return _execute(path, _read(path))
+    with _EXECUTING:
+        return _execute(path, _read(path))
 
 
 def load_program(name_or_path: str | Path) -> LoadedProgram:
@@ -164,7 +169,8 @@ def load_program(name_or_path: str | Path) -> LoadedProgram:
     path, function = find_program(name_or_path)
     source = _read(path)
     on_shelf = _on_shelf(path)
-    module = _shelved(path, source) if on_shelf else _execute(path, source)
+    with _EXECUTING:
+        module = _shelved(path, source) if on_shelf else _execute(path, source)
     defined = [name for name in functions_of(source) if callable(getattr(module, name, None))]
     known = [*defined, *(["model"] if callable(getattr(module, "model", None)) else [])]
     chosen = choose(path, function, known)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from bayes_badger.named_values import PROBABILITY
+from bayes_badger.whole_process import quiet
 
 SAMPLE = ("chain", "draw")
 # The interval is the 89 % equal-tailed one.
@@ -126,9 +126,8 @@ def _diagnostics(values: np.ndarray) -> dict[str, np.ndarray]:
     # Not by way of arviz: its plots and jax take seconds to import.
     from arviz_stats.base import array_stats
 
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        # What never moves, and a single chain, have none.
-        warnings.simplefilter("ignore")
+    # What never moves, and a single chain, have none.
+    with quiet(), np.errstate(all="ignore"):
         axes = {"chain_axis": 0, "draw_axis": 1}
         return {
             "ess_bulk": np.asarray(array_stats.ess(values, method="bulk", **axes)),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +19,7 @@ from bayes_badger.doubts.reading import (
     outcome_of,
     tried,
 )
+from bayes_badger.whole_process import quiet, recorded
 
 KIND = "leave-one-out"
 # More rows, or values of rows and draws, would take seconds.
@@ -76,8 +76,7 @@ class LeftOut:
         import arviz_stats
 
         tree = xr.DataTree.from_dict({"/log_likelihood": self.likelihood.to_dataset()})
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
+        with recorded() as caught:
             found = arviz_stats.loo(
                 tree,
                 pointwise=True,
@@ -86,7 +85,7 @@ class LeftOut:
                 log_weights=self.log_weights,
                 pareto_k=self.k,
             )
-        told = dict.fromkeys(str(w.message).strip().partition("\n")[0] for w in caught)
+        told = dict.fromkeys(message.strip().partition("\n")[0] for message in caught)
         return found, tuple(x for x in told if x and not x.startswith(OF_ARVIZ))
 
 
@@ -140,8 +139,7 @@ def efficiency(spec: Mapping[str, Any], tree: xr.DataTree) -> float:
     some = _scalars(drawn(tree))
     if not some.size:
         return 1.0
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
+    with quiet(), np.errstate(all="ignore"):
         bulk, failed = tried(
             "no effective draws",
             lambda: array_stats.ess(some, method="bulk", chain_axis=0, draw_axis=1),
@@ -174,7 +172,6 @@ def _kept(likelihood: xr.DataArray, lead: Any) -> tuple[dict[Any, np.ndarray], s
 def _smoothed(likelihood: xr.DataArray, reff: float) -> tuple[xr.DataArray, xr.DataArray]:
     import arviz_stats  # noqa: F401 - it brings `azstats`
 
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
+    with quiet(), np.errstate(all="ignore"):
         weights, k = likelihood.azstats.psislw(r_eff=reff, dim=list(SAMPLE))
     return weights, k

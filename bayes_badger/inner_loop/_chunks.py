@@ -6,8 +6,10 @@ Where there are several devices, each takes its share of every chunk.
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +18,7 @@ import numpy as np
 
 from bayes_badger.evidence import Evidence
 from bayes_badger.evidence.compiled import data_of
+from bayes_badger.inner_loop._compilations import fingerprint, has_run, note
 from bayes_badger.inner_loop._portions import padded
 from bayes_badger.inner_loop.protocol import Report
 from bayes_badger.program import Data
@@ -117,24 +120,61 @@ def over_chunks(evidence: Evidence, work: Work, report: Report, stage: str) -> A
 def through_chunks(
     chunks: Sequence[Callable[[], Chunk]], total: int, work: Work, report: Report, stage: str
 ) -> Any:
-    """The same, of chunks that are made when they are asked for, or were made before."""
+    """The same, of chunks that are made when they are asked for, or were made before.
 
-    def one(made: Callable[[], Chunk]) -> tuple[np.ndarray, Any]:
-        chunk = made()
-        found = work(chunk.tasks, chunk.data, chunk.mask)
-        tasks = chunk.tasks[: chunk.real]
-        return tasks, jax.tree.map(lambda x: np.asarray(x)[: chunk.real], found)
+    The first chunk of each new shape is worked on by the calling thread alone, before any other
+    chunk of that shape is begun: what it needs is then compiled, once.
+    """
+    settings = _settings()
+
+    def one(chunk: Chunk) -> tuple[np.ndarray, Any]:
+        with settings():
+            found = work(chunk.tasks, chunk.data, chunk.mask)
+            tasks = chunk.tasks[: chunk.real]
+            return tasks, jax.tree.map(lambda x: np.asarray(x)[: chunk.real], found)
 
     done: list[Any] = []
+
+    def finished(found: tuple[np.ndarray, Any]) -> None:
+        done.append(found)
+        report(stage, sum(len(tasks) for tasks, _ in done), total)
+
     report(stage, 0, total)
+    workers = min(len(chunks), os.cpu_count() or 1)
+    begun: deque[Future[Any]] = deque()
     # XLA leaves the interpreter while it computes, so that threads share the work.
-    with ThreadPoolExecutor(min(len(chunks), os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(workers) as pool:
         try:
-            for found in pool.map(one, chunks):
-                done.append(found)
-                report(stage, sum(len(tasks) for tasks, _ in done), total)
+            for made in chunks:
+                chunk = made()
+                number = fingerprint(work, chunk)
+                if len(chunks) == 1 or not has_run(number):
+                    finished(one(chunk))
+                    note(number)
+                    continue
+                begun.append(pool.submit(one, chunk))
+                # Chunks are made no faster than they are worked on: they take memory.
+                while len(begun) > workers:
+                    finished(begun.popleft().result())
+            while begun:
+                finished(begun.popleft().result())
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
     back = np.argsort(np.concatenate([tasks for tasks, _ in done]), kind="stable")
     return jax.tree.map(lambda *xs: np.concatenate(xs)[back], *(found for _, found in done))
+
+
+def _settings() -> Callable[[], AbstractContextManager[Any]]:
+    """What JAX is set to in this thread; other threads begin with what the process is set to."""
+    double, device = jax.config.jax_enable_x64, jax.config.jax_default_device
+    precision = jax.config.jax_default_matmul_precision
+
+    def settings() -> AbstractContextManager[Any]:
+        stack = ExitStack()
+        stack.enter_context(jax.enable_x64(double))
+        stack.enter_context(jax.default_device(device))
+        stack.enter_context(jax.default_matmul_precision(precision))
+        return stack
+
+    return settings

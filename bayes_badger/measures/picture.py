@@ -10,6 +10,7 @@ import xarray as xr
 
 from bayes_badger.errors import BadgerError, did_you_mean, listed
 from bayes_badger.measures import registry
+from bayes_badger.whole_process import WHOLE_PROCESS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,10 +69,12 @@ def _draw(found: xr.Dataset, axes: Axes | None = None) -> Axes:
 
         axes = Figure(figsize=(WIDTH, HEIGHT), dpi=DPI, layout="constrained").add_subplot()
     draw: Any = registry.module(str(found.attrs["measure"])).plot
-    axes.spines[["top", "right"]].set_visible(False)
-    draw(found, axes)
-    if axes.get_xscale() == "log":
-        _plain(axes)
+    # A report of another thread may change the settings of matplotlib for a while.
+    with WHOLE_PROCESS:
+        axes.spines[["top", "right"]].set_visible(False)
+        draw(found, axes)
+        if axes.get_xscale() == "log":
+            _plain(axes)
     return axes
 
 
@@ -104,5 +107,6 @@ def save(found: xr.Dataset, path: Path) -> None:
 
         figure.write_page(plot(found, backend="plotly"), path)
         return
-    drawn: Any = plot(found).figure
-    drawn.savefig(path)
+    with WHOLE_PROCESS:
+        drawn: Any = plot(found).figure
+        drawn.savefig(path)

@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
 from bayes_badger.errors import BadgerError
+from bayes_badger.program.tracing import TRACING
 
 ADDITIVE, WASHED = "additive", "washed out"
 MODELS = (ADDITIVE, WASHED)
@@ -252,7 +253,10 @@ def _run(
         seeds = jax.vmap(lambda key: jax.random.split(key, CHAINS))(keys)
         chains = jnp.broadcast_to(seeds, each).ravel()
         told = jax.tree.map(lambda x: jnp.asarray(x)[index], (y, noise, floor))
-        samples, divergent = jax.jit(jax.vmap(one))(chains, washed, *told)
+        # NumPyro runs the model while this is traced, and not when it is run.
+        with TRACING:
+            traced = jax.jit(jax.vmap(one)).lower(chains, washed, *told)
+        samples, divergent = traced.compile()(chains, washed, *told)
     samples.pop("e")
     found = {n: np.array(x, float).reshape(*each[:2], -1) for n, x in samples.items()}
     found["gamma"][MODELS.index(ADDITIVE)] = 0.0

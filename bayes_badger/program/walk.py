@@ -2,7 +2,7 @@
 
 A walk calls the user's function once, with every latent given (by value, by coordinate, or drawn
 with a key), and returns what happened at each site. Everything that a lifted program can do is
-made of walks.
+made of walks. One thread at a time walks (`tracing`).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from numpyro.primitives import Messenger
 
 from bayes_badger.program.plates import PlateGuard
 from bayes_badger.program.prior_normal import from_normal, to_normal
+from bayes_badger.program.tracing import TRACING
 from bayes_badger.signature import STATE, Signature
 
 WHITENED, UNCONSTRAINED = "whitened", "unconstrained"
@@ -159,6 +160,7 @@ def walk(
     if signature.stateful:
         kwargs[STATE] = data.state
     with (
+        TRACING,
         handlers.trace() as trace,
         handlers.substitute(data={**(values or {}), **(parameters or {})}),
         handlers.seed(rng_seed=key, hide_types=["plate"]),

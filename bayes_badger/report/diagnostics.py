@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from bayes_badger.report.contents import Scalar, evenly, scalars, task_labels
 from bayes_badger.report.once import once
 from bayes_badger.runs.run import Run
+from bayes_badger.whole_process import quiet
 
 # More than these take too long (5 s for a thousand of 4000 draws): the rest is passed over evenly.
 MOST = 1_000
@@ -68,8 +68,7 @@ def _numbers(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.
     if not told.any() or draws.shape[1] < 4:
         return nothing, nothing, nothing, moves
     axes = {"chain_axis": 0, "draw_axis": 1}
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
+    with quiet(), np.errstate(all="ignore"):
         found = [
             array_stats.rhat(draws[..., told], **axes) if len(draws) > 1 else nothing[told],
             array_stats.ess(draws[..., told], method="bulk", **axes),

@@ -6,7 +6,6 @@ import hashlib
 import html
 import io
 import re
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +15,8 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+
+from bayes_badger.whole_process import quiet
 
 # Stand for the colours of the style sheet, which differ by light and dark.
 INK, POSTERIOR, PRIOR, OBSERVED, FAINT = "#010101", "#020202", "#030303", "#040404", "#050505"
@@ -79,9 +80,8 @@ def picture(
         width: In inches.
         height: In inches.
     """
-    with matplotlib.rc_context(), warnings.catch_warnings():
-        # A glyph that matplotlib's font lacks is drawn by the browser's.
-        warnings.simplefilter("ignore")
+    # A glyph that matplotlib's font lacks is drawn by the browser's.
+    with quiet(), matplotlib.rc_context():
         # What a user has set for figures of their own must not reach this one.
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_SETTINGS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import warnings
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from bayes_badger.report.figure import INK, POSTERIOR, PRIOR, picture
 from bayes_badger.report.section import Block, Bullets, Figures, Section, Table
 from bayes_badger.report.text import label, many, number, percent, plain
 from bayes_badger.runs.run import Run
+from bayes_badger.whole_process import quiet
 
 title = "Does it predict rows it has not seen?"
 
@@ -137,8 +137,7 @@ def _pit(run: Run, left: LeftOut) -> list[Block]:
         import arviz_stats
 
         weights, k = (xr.Dataset({name: x}) for x in (left.log_weights, left.k))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet():
             done = arviz_stats.loo_pit(tree, var_names=name, log_weights=weights, pareto_k=k)
         return np.asarray(done[name].values, np.float64).reshape(-1)
 

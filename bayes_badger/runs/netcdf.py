@@ -13,6 +13,7 @@ from typing import Any
 import netCDF4
 import numpy as np
 import xarray as xr
+from xarray.backends.netCDF4_ import NETCDF4_PYTHON_LOCK
 
 from bayes_badger.errors import BadgerError
 
@@ -57,7 +58,8 @@ def read_tree(path: Path) -> xr.DataTree:
 def _check_claim(path: Path) -> None:
     # With netCDF4 alone: xarray loads the coordinates as soon as it opens a file.
     size = path.stat().st_size
-    with netCDF4.Dataset(path, "r") as file:
+    # No two threads may be within the C library: xarray holds the same lock when it is.
+    with NETCDF4_PYTHON_LOCK, netCDF4.Dataset(path, "r") as file:
         claimed = _claimed(file)
     if claimed > max(MAX_CLAIM, MAX_RATIO * size):
         raise BadgerError(

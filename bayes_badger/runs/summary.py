@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
+
+from bayes_badger.whole_process import quiet
 
 SAMPLE = ("chain", "draw")
 
@@ -63,9 +64,8 @@ def _summary(posterior: xr.Dataset) -> pd.DataFrame:
     import arviz as az
 
     numbers = posterior.map(lambda values: values.astype(int) if values.dtype == bool else values)
-    with warnings.catch_warnings():
-        # What never moves (a deterministic site may) has no r_hat: NaN says so.
-        warnings.simplefilter("ignore", RuntimeWarning)
+    # What never moves (a deterministic site may) has no r_hat: NaN says so.
+    with quiet(RuntimeWarning):
         return az.summary(
             xr.DataTree.from_dict({"posterior": numbers}), ci_prob=0.89, ci_kind="eti"
         )

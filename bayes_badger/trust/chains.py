@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-import warnings as python_warnings
 
 import numpy as np
 import xarray as xr
+
+from bayes_badger.whole_process import quiet
 
 # Vehtari, Gelman, Simpson, Carpenter & Bürkner (2021), "Rank-normalization, folding, and
 # localization: an improved R-hat for assessing convergence of MCMC".
@@ -25,9 +26,8 @@ def doubts(posterior: xr.Dataset) -> list[str]:
     # Not by way of arviz: its plots take seconds to import.
     import arviz_stats
 
-    with python_warnings.catch_warnings():
-        # What never moves has no r_hat.
-        python_warnings.simplefilter("ignore", RuntimeWarning)
+    # What never moves has no r_hat.
+    with quiet(RuntimeWarning):
         r_hat = arviz_stats.rhat(posterior)
         ess = arviz_stats.ess(posterior, method="bulk")
     found = []

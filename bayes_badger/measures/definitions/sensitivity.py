@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import warnings
 from collections.abc import Hashable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ from bayes_badger.inner_loop.protocol import Report, silent
 from bayes_badger.measures.labelled import Quantity, labelled
 from bayes_badger.measures.picture import BLUE, GREEN, GREY, ORANGE
 from bayes_badger.runs.run import Run
+from bayes_badger.whole_process import quiet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -258,8 +258,7 @@ def _silence() -> Iterator[None]:
     """ArviZ points to its manual on stderr, and divides by what may be 0."""
     log = logging.getLogger("arviz_stats")
     level = log.level
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
+    with quiet(), np.errstate(all="ignore"):
         try:
             log.setLevel(logging.ERROR)
             yield

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +22,15 @@ from bayes_badger.preflight.checks import OUTER, RECIPE, split_settings
 from bayes_badger.program import Program, lift, read_signature
 from bayes_badger.program.parameters import as_table
 from bayes_badger.shelves import LoadedProgram
+
+
+@contextlib.contextmanager
+def _named(i: int) -> Iterator[None]:
+    """Says of which lifetime the data are with which something is wrong."""
+    try:
+        yield
+    except BadgerError as error:
+        raise BadgerError(f"lifetimes[{i}]: {error}") from error
 
 
 class Prior(NamedTuple):
@@ -111,11 +121,17 @@ def learn_prior(
         name, groups, sha256 = loaded.name, columns or loaded.optional("columns"), loaded.sha256
     model = loaded.model if isinstance(loaded, LoadedProgram) else loaded
     signature = read_signature(model, name, groups)
-    evidence = [read(signature, data, task=task, missing=missing) for data in lifetimes]
-    lifted = lift(model, example=example_of(evidence[0]), settings=own, groups=groups, name=name)
+    evidence = []
+    for i, data in enumerate(lifetimes):
+        with _named(i):
+            evidence.append(read(signature, data, task=task, missing=missing))
+    with _named(0):
+        example = example_of(evidence[0])
+    lifted = lift(model, example=example, settings=own, groups=groups, name=name)
     keys = jax.random.split(jax.random.key(seed))
-    for each in evidence:
-        check_outcome(lifted, each, keys[0])
+    for i, each in enumerate(evidence):
+        with _named(i):
+            check_outcome(lifted, each, keys[0])
     evidence = [typed_outcome(lifted, each) for each in evidence]
     reason = why_no_lifetimes(lifted, evidence)
     if reason is not None:

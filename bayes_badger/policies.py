@@ -19,6 +19,7 @@ from bayes_badger.inner_loop._plan import plan_of_example
 from bayes_badger.inner_loop._taught import Taught, load, save
 from bayes_badger.inner_loop.protocol import Report, silent
 from bayes_badger.learning import check_same
+from bayes_badger.outcomes import check_outcome, typed_outcome
 from bayes_badger.outer_loop import breeding, checkpoint
 from bayes_badger.preflight.checks import BREEDING, POLICY, check_breed, split_settings
 from bayes_badger.program import Program
@@ -58,6 +59,7 @@ def breed(
     learned: Run | None = None,
     task: str | None = None,
     settings: Mapping[str, Any] | None = None,
+    columns: Mapping[str, Any] | None = None,
     missing: str = "refuse",
     seed: int = 0,
     report: Report = silent,
@@ -78,6 +80,7 @@ def breed(
         task: The column that tells the tasks apart.
         settings: Of the program; of breeding with the prefix "breeding.", as "breeding.penalty";
             and of a policy that starts anew with the prefix "policy.", as "policy.message".
+        columns: Table columns that make up one column of the program, `{"X": ["x1", "x2"]}`.
         missing: "refuse" rows where something is missing, or "drop" them.
         seed: Of everything random.
         report: Is told how far it has come. A KeyboardInterrupt keeps what was bred.
@@ -93,10 +96,12 @@ def breed(
     path = Path(to).expanduser().absolute()
     loaded, keys = program_at(program), jax.random.split(jax.random.key(seed), 4)
     lifted, evidence, world, _ = prepared(
-        loaded, own, data, task, None, missing, (None, None), keys[0]
+        loaded, own, data, task, columns, missing, (None, None), keys[0]
     )
     if learned is not None:
         lifted = from_table(lifted, learned.parameters)
+    check_outcome(lifted, evidence, keys[1])
+    evidence = typed_outcome(lifted, evidence)
     _check(lifted, evidence, keys[1])
     inputs: Any = getattr(loaded, "optional", lambda name: None)("inputs")
     if world is None:

@@ -25,7 +25,7 @@ from bayes_badger.outcomes import check_outcome, typed_outcome
 from bayes_badger.pointwise import predict_rows
 from bayes_badger.preflight.checks import check_new_data, stored_label
 from bayes_badger.program import LIFETIME, TASK, Program
-from bayes_badger.reopening import draws_of, inner_loop_of, program_of
+from bayes_badger.reopening import check_whole, draws_of, inner_loop_of, program_of
 from bayes_badger.runs import Run
 from bayes_badger.trust import doubts, judged
 from bayes_badger.unlike import unlike
@@ -67,7 +67,8 @@ def predict(
         outcome, if any), `constant_data`; `attrs["notes"]` is a JSON list of sentences.
 
     Raises:
-        BadgerError: For bad data, or a known task with new outcomes.
+        BadgerError: For bad data, a known task with new outcomes, or new outcomes for a run that
+            goes on from another and does not hold the data of that one.
     """
     if run.program is None:
         check_new_data(run.spec, program, data, task=task, missing=missing, queries=True)
@@ -87,6 +88,9 @@ def predict(
             f"{old.outcome_name} empty to predict it, or rename it if it is another"
         )
     _refuse_changed_columns(observed, old, known)
+    Labels(lifted, observed)  # clashes of names are told before the work, not after
+    if observed.n_rows:
+        check_whole(run)
     at = np.array([known.get(str(name), -1) for name in observed.tasks], int)
     notes: list[str] = []
     if observed.n_rows:

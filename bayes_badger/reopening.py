@@ -74,6 +74,22 @@ def inner_loop_of(run: Run) -> InnerLoop:
     return module.make(module.Settings.model_validate(stored))
 
 
+def check_whole(run: Run) -> None:
+    """That a run holds all the evidence that its belief rests on.
+
+    Raises:
+        BadgerError: Where it goes on from another run: inferred anew from its own evidence alone,
+            the belief would forget what the other taught.
+    """
+    before = run.spec.get("before")
+    if before:
+        raise BadgerError(
+            f"{run.name} goes on from {before['run']} and does not hold the data of its "
+            f"{before['tasks']} tasks, so that nothing can be inferred anew: give new outcomes to "
+            "badger update, or bb.update, and ask the run that it returns"
+        )
+
+
 def draws_of(program: Program, run: Run) -> dict[str, np.ndarray]:
     """The run's posterior under the program's own names, `[chain, draw, ...]`."""
     posterior = run.tree["posterior"].to_dataset()

@@ -27,6 +27,8 @@ from bayes_badger.preflight.checks import check_new_data, stored_label
 from bayes_badger.program import LIFETIME, Program
 from bayes_badger.reopening import AnyProgram, draws_of, inner_loop_of, program_of
 from bayes_badger.runs import Run
+from bayes_badger.trust import judged
+from bayes_badger.trust.verdicts import REFINE, WEIGH
 
 GROUP = "belief"
 
@@ -96,27 +98,61 @@ def update(
             f"{old.task_name} {listed(again, 3)} is in the run already, and its rows would count "
             "twice: leave it out, or rename it if it is another"
         )
+    loop, recipe = _experts(run)
+    reason = loop.why_not(lifted, new)
+    if reason is not None:
+        raise BadgerError(f"{lifted.name}: experts, who alone can go on from a run, {reason}")
     log("lifting the program", 1, 1)
-    loop = _experts(run)
     belief, how = _belief(run, lifted, old, loop)
     posterior = loop.go_on(lifted, new, keys[1], belief, log)
     before, moved = _before(run, old, posterior.messages, posterior.log_evidence)
-    posterior = dataclasses.replace(posterior, notes=(*moved, *how, *posterior.notes))
-    asked = Asked(run.spec["program"], run.spec["recipe"], seed, run.spec["trust"], None, before)
-    found = assembled(asked, lifted, new, posterior, keys[2], log)
+    trust, told = _trust(run)
+    judging = jax.random.fold_in(keys[1], 1)
+    posterior, verdicts = judged(lifted, new, posterior, judging, trust, log)
+    posterior = dataclasses.replace(
+        posterior,
+        notes=(*moved, *how, *told, *posterior.notes),
+        warnings=(*_inherited(run), *posterior.warnings),
+    )
+    asked = Asked(run.spec["program"], recipe, seed, trust, None, before)
+    found = assembled(asked, lifted, new, posterior, keys[2], log, verdicts=verdicts)
     if out is not None:
         found.save(out)
     return found
 
 
-def _experts(run: Run) -> Experts:
-    """Those of the run where it has some, else those of the default recipe."""
-    loop = inner_loop_of(run)
-    loops = [each for _, each, _ in loop.candidates] if isinstance(loop, Auto) else [loop]
-    for each in loops:
-        if isinstance(each, Experts):
-            return each
-    return experts.make(experts.Settings())
+def _trust(run: Run) -> tuple[str, tuple[str, ...]]:
+    """How the new tasks are judged, and a note where that is not as the old ones were."""
+    before = str(run.spec["trust"])
+    if before != REFINE:
+        return before, ()
+    why = "refining a task would infer what is shared anew, without the old data"
+    return WEIGH, (f"tasks were weighed and not refined: {why}",)
+
+
+def _inherited(run: Run) -> tuple[str, ...]:
+    """What is doubtful in the belief that is gone on from is doubtful in what follows from it."""
+    if not run.warnings:
+        return ()
+    more = len(run.warnings) - 1
+    rest = "" if not more else f" (and {more} more reason{'s' if more > 1 else ''})"
+    return (f"{run.name}, which this goes on from, is not to be trusted: {run.warnings[0]}{rest}",)
+
+
+def _experts(run: Run) -> tuple[Experts, dict[str, Any]]:
+    """Those of the run where it has some, else those of the default recipe; and their recipe."""
+    loop, recipe = inner_loop_of(run), dict(run.spec["recipe"])
+    if isinstance(loop, Experts):
+        return loop, recipe
+    others = [each for _, each, _ in loop.candidates] if isinstance(loop, Auto) else []
+    found = next((each for each in others if isinstance(each, Experts)), None)
+    found = experts.make(experts.Settings()) if found is None else found
+    settings = found.settings.model_dump(mode="json", exclude_none=True)
+    return found, {
+        "name": "experts",
+        "about": f"experts, that go on from a run of recipe {recipe.get('name', '?')}",
+        "inner_loop": {"name": "experts", **settings},
+    }
 
 
 def _belief(

@@ -1,8 +1,12 @@
 """A policy is bred: it gets better on tasks that it has not seen, and goes on bit for bit."""
 
+import functools
+
 import equinox as eqx
 import jax
 import numpy as np
+import numpyro
+import numpyro.distributions as dist
 import pytest
 
 import bayes_badger as bb
@@ -126,4 +130,18 @@ def test_a_policy_of_ones_own_is_bred_on_ones_own_tasks(source, tmp_path):
 def test_where_a_policy_has_nothing_to_do_it_is_told(program, settings, message, tmp_path):
     with pytest.raises(BadgerError, match=message):
         bb.breed(program, to=tmp_path / "p.safetensors", settings=settings)
+    assert not list(tmp_path.iterdir())
+
+
+def test_outcomes_that_cannot_be_are_refused_as_by_a_fit(tmp_path):
+    def coins(x, y=None):
+        with numpyro.plate("task", x.shape[0], dim=-2):
+            z = numpyro.sample("z", dist.Normal(0, 1))
+            with numpyro.plate("step", x.shape[1], dim=-1):
+                numpyro.sample("y", dist.Bernoulli(logits=z + x), obs=y)
+
+    table = {"task": [0, 0, 1], "x": [0.0, 1.0, 2.0], "y": [0, 1, 3]}
+    for call in (bb.fit, functools.partial(bb.breed, to=tmp_path / "p.safetensors")):
+        with pytest.raises(BadgerError, match=r"row 3, task '1': y = 3 is outside the support"):
+            call(coins, table)
     assert not list(tmp_path.iterdir())

@@ -219,3 +219,11 @@ def test_bound_and_held(program):
     found = there.terms_at(values, jnp.zeros(1), jnp.zeros((1, 1)), data)
     assert float(found.lifetime) == pytest.approx(float(dist.Normal(1, 2).log_prob(2.0)))
     assert float(found.task[0]) == pytest.approx(float(dist.Normal(2, 1).log_prob(2.5)))
+
+
+def test_what_is_wrong_with_a_lifetime_names_it():
+    good = {"task": [0, 1], "x": [0.0, 1.0], "y": [0.5, 1.5]}
+    with pytest.raises(BadgerError, match=r"lifetimes\[1\]: .*'?y'?"):
+        bb.learn_prior(levels, [good, {"task": [0], "x": [0.0]}])
+    with pytest.raises(BadgerError, match=r"lifetimes\[1\]: .*infinite"):
+        bb.learn_prior(levels, [good, good | {"y": [0.5, np.inf]}])

@@ -11,11 +11,13 @@ from hierarchies import gaussian_evidence
 from test_lifetime import SIGMAS, choices
 
 import bayes_badger as bb
+from bayes_badger import updating
 from bayes_badger.cli import main
 from bayes_badger.errors import BadgerError
 from bayes_badger.evidence import from_arrays
 from bayes_badger.inner_loop import experts
 from bayes_badger.inner_loop._carried import carried_from, carried_from_draws
+from bayes_badger.measures.subject import opened
 
 TASKS, STEPS, PORTION, DRAWS = 40, 3, 10, 1000
 LOOP = experts.make(experts.Settings(chains=1, draws=DRAWS))
@@ -106,17 +108,40 @@ def schools(eight_schools):
     )
 
 
-def test_a_run_goes_on_and_says_how_far_it_moved(schools, tmp_path):
+def test_a_run_goes_on_and_says_how_far_it_moved(schools, tmp_path, monkeypatch):
     """Also from a run that no experts made, by Gaussians fitted to its draws."""
     run, table = schools
+    asked, judged = [], updating.judged
+
+    def noted(program, evidence, posterior, key, how, report):
+        assert evidence.n_tasks == len(posterior.draws.values["theta"][0, 0])
+        asked.append(how)
+        return judged(program, evidence, posterior, key, how, report)
+
+    monkeypatch.setattr(updating, "judged", noted)
     more = bb.update(run, table, out=tmp_path)
     assert list(more.posterior["school"].values) == list(table.school)
     assert more.spec["before"]["tasks"] == 8
     assert 0 < more.spec["before"]["moved"] < 2
-    again = bb.update(
-        bb.load(more.path), pd.DataFrame({"school": ["last"], "y": [5.0], "sigma": [10.0]})
-    )
+    # What is stored is what was done: experts inferred, and the new tasks were judged.
+    assert run.spec["recipe"]["inner_loop"]["name"] == "auto"
+    assert more.spec["recipe"]["inner_loop"]["name"] == "experts"
+    assert more.spec["trust"] == "weigh"
+    loaded = bb.load(more.path)
+    loaded.spec["trust"], loaded.spec["result"]["warnings"] = "refine", ["draws are few"]
+    again = bb.update(loaded, pd.DataFrame({"school": ["last"], "y": [5.0], "sigma": [10.0]}))
     assert again.spec["before"]["tasks"] == 12
+    assert again.spec["trust"] == "weigh"
+    assert asked == ["weigh", "weigh"]
+    assert any("weighed and not refined" in note for note in again.spec["result"]["notes"])
+    assert "is not to be trusted: draws are few" in again.warnings[0]
+    # Inferred from its own tasks alone it would forget what the others taught.
+    fresh = pd.DataFrame({"school": ["new"], "y": [1.0], "sigma": [9.0]})
+    with pytest.raises(BadgerError, match=r"does not hold the data of its 8 tasks.*badger update"):
+        bb.predict(more, fresh)
+    with pytest.raises(BadgerError, match="nothing can be inferred anew"):
+        opened(more).inner_loop  # noqa: B018
+    assert bb.predict(more, fresh.drop(columns="y"))["posterior"].sizes["school"] == 1
     both = pd.concat(
         [run_table(run), table, pd.DataFrame({"school": ["last"], "y": [5.0], "sigma": [10.0]})]
     )

@@ -81,6 +81,8 @@ def shift_of(
 def closed_shift(subject: Subject) -> Shift | None:
     """That of a run whose inner loop is exact; None where it has no closed form."""
     program, evidence = subject.program, subject.evidence
+    if subject.run.spec.get("before"):
+        return None  # from the prior to its own tasks alone would be another shift
     loop = picked(subject.inner_loop, program, evidence)
     if not is_exact(loop) or program.factors:
         return None

@@ -24,6 +24,7 @@ from bayes_badger.measures.closed import of_mixture, picked
 from bayes_badger.measures.subject import Subject
 from bayes_badger.pointwise import log_likelihood_rows
 from bayes_badger.program import Step
+from bayes_badger.reopening import inner_loop_of
 from bayes_badger.trust import judged
 
 
@@ -77,7 +78,7 @@ def followed(subject: Subject, tasks: int, steps: int, seed: int, report: Report
 
 
 def _steps_exactly(subject: Subject) -> bool:
-    loop = picked(subject.inner_loop, subject.program, subject.evidence)
+    loop = picked(inner_loop_of(subject.run), subject.program, subject.evidence)
     if not isinstance(loop, StepByStep):
         return False
     try:
@@ -92,7 +93,7 @@ def _by_filter(
     subject: Subject, one: Evidence, steps: int, key: Any, found: Followed, at: int
 ) -> None:
     program = subject.program
-    loop: Any = picked(subject.inner_loop, program, subject.evidence)
+    loop: Any = picked(inner_loop_of(subject.run), program, subject.evidence)
     data = data_of(one.padded())
     state = loop.init(program)
     for t in range(steps):
@@ -116,7 +117,7 @@ def _by_prefixes(
     for group in groups:
         prefixes = _prefixes(one, group)
         keys = jax.random.split(jax.random.fold_in(key, int(group[0])))
-        belief = subject.inner_loop.infer(program, prefixes, keys[0])
+        belief = inner_loop_of(subject.run).infer(program, prefixes, keys[0])
         belief, _ = judged(program, prefixes, belief, keys[1], subject.run.spec["trust"])
         if belief.log_evidence is None:
             raise BadgerError(

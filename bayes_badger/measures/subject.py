@@ -10,7 +10,7 @@ from jaxtyping import Array
 from bayes_badger.evidence import Evidence
 from bayes_badger.inner_loop.protocol import InnerLoop
 from bayes_badger.program import Program
-from bayes_badger.reopening import AnyProgram, draws_of, inner_loop_of, program_of
+from bayes_badger.reopening import AnyProgram, check_whole, draws_of, inner_loop_of, program_of
 from bayes_badger.runs import Run
 
 __all__ = ["AnyProgram", "Subject", "opened"]
@@ -34,7 +34,12 @@ class Subject(NamedTuple):
 
     @property
     def inner_loop(self) -> InnerLoop:
-        """The inner loop that it was fitted with."""
+        """The inner loop that it was fitted with.
+
+        Raises:
+            BadgerError: Where it could not infer the run anew, for the run goes on from another.
+        """
+        check_whole(self.run)
         return inner_loop_of(self.run)
 
     @property

@@ -132,6 +132,8 @@ def test_a_training_shows_its_steps(learned, key):
 def test_of_a_run_that_is_too_short():
     from tests.programs import learned_levels, simulated_levels
 
-    run = bb.fit(learned_levels, simulated_levels(4, 3), inference="exact", outer_steps=0)
-    with pytest.raises(BadgerError, match="its tasks have 3 rows"):
+    run = bb.fit(learned_levels, simulated_levels(4, 8), inference="exact", outer_steps=0)
+    said = "its tasks have 8 rows at most, and bottleneck needs 9: 8 to learn from and one"
+    with pytest.raises(BadgerError, match=said):
         bb.measures.bottleneck(run)
+    assert "9 rows or more" in bb.measures.bottleneck.__doc__

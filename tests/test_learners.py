@@ -251,4 +251,9 @@ def test_gradient_steps_forget_where_they_are_carried_on():
     found = bb.measures.transfer(run, stages=2)
     assert abs(found["backward"]) < 1e-5
     assert found["carried_backward"] < -3 * found["carried_backward_se"]
+    # What exact inference makes of it is known by draws: a reference with an error, not exact.
+    assert not [name for name in found if str(name).endswith("_exact")]
+    for name in ("forward", "own"):
+        assert float(found[f"{name}_reference_se"]) >= 0
+    assert abs(found["forward_reference"]) < 4 * found["forward_reference_se"]
     assert "carried on from task to task it forgets" in found.attrs["doubts"]

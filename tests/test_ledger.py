@@ -7,6 +7,7 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
+from scipy.special import betaln
 
 import bayes_badger as bb
 from bayes_badger.errors import BadgerError
@@ -181,6 +182,22 @@ def test_of_data_the_ledger_adds_up(eight_schools):
     assert "the world is not known" in notes_of(found)[0]
     mine = -eight_schools.spec["result"]["log_evidence"] / 8
     assert float(found["code"]) == pytest.approx(mine, abs=0.03)
+
+
+def test_exact_inference_of_data_falls_short_of_nothing():
+    """A beta prior and tosses: evidence in closed form, an inner loop that is exact."""
+    heads = np.array([0, 1, 3, 5, 8, 8])
+    tosses = (np.arange(8) < heads[:, None]).astype(int)
+    run = bb.fit("coin", {"toss": np.zeros(tosses.shape), "heads": tosses}, inference="grid")
+    found = bb.measures.code_length(run)
+    exact = -betaln(heads + 1, 9 - heads).mean()
+    assert abs(float(found["code"]) - exact) < 4 * float(found["code_se"]) + 1e-3
+    terms, errors = found["terms"].to_series(), found["terms_se"].to_series()
+    inner = "inner-loop shortfall"
+    assert abs(terms[inner]) < 4 * errors[inner] + 1e-3
+    assert errors[inner] < 0.02
+    rest = terms.drop(inner).sum()
+    assert abs(rest - exact) < 4 * np.sqrt((errors.drop(inner) ** 2).sum()) + 1e-3
 
 
 def test_prior_or_evidence_of_a_conjugate_program(learned):

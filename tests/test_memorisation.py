@@ -105,6 +105,13 @@ def test_verdicts_know_their_errors():
     assert "ignores" in verdict(Estimate(0.02, 0.01), worth, False)[1]
     assert "seems to ignore" in verdict(Estimate(0.02, 0.01), worth, True)[1]
     assert verdict(Estimate(0.9, 0.05), worth, False)[1] == ""
+    # Tasks that are not of the program's prior may gain more than it expects.
+    more = verdict(Estimate(1.26, 0.02), Estimate(0.258, 0.01), False)[0]
+    assert "gains 1.260 nats a row, more than the 0.258 that the program expects" in more
+    assert "of 0.258" not in more
+    assert verdict(Estimate(0.27, 0.02), Estimate(0.258, 0.01), False)[0].endswith(
+        "0.270 of 0.258 nats a row"
+    )
     # A negative gain of little certainty is no proof.
     assert "too few rows" in verdict(Estimate(0.2, 0.3), worth, False)[0]
 

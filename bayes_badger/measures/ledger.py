@@ -101,7 +101,11 @@ def _drawn(world: Program, data: Data, keys: Array) -> tuple[Array, Array, dict[
 
 
 def log_evidence(
-    program: Program, drawn: Lifetimes, key: PRNGKeyArray, own: bool = False
+    program: Program,
+    drawn: Lifetimes,
+    key: PRNGKeyArray,
+    own: bool = False,
+    points: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Log p(D_1:m) of each lifetime in nats, and half the width of its bounds, `[lifetime]`.
 
@@ -114,6 +118,8 @@ def log_evidence(
         drawn: The tasks.
         key: Of everything random.
         own: Whether the lifetimes are the program's own.
+        points: Of each of a task's experts, where tasks have no closed form: the logarithm of a
+            mean of n points is too low by a part of 1/n, which no number of lifetimes averages out.
     """
     lifetimes, tasks = drawn.at.shape
     keys = jax.random.split(key, 3)
@@ -121,7 +127,7 @@ def log_evidence(
         said, off = alone(program, drawn, keys[0])
         return said.sum(1), np.full(lifetimes, off * tasks)
     values = prior_values(program, drawn.evidence.select(np.arange(1)), keys[0], SHARED)
-    said = messages(program, drawn.evidence, values, keys[1]).log_evidence
+    said = messages(program, drawn.evidence, values, keys[1], points=points).log_evidence
     said = said.reshape(-1, lifetimes, tasks).sum(2)
     low = logsumexp(said, axis=0) - np.log(len(said))
     if not own:
@@ -268,7 +274,7 @@ def ledger(
         believed, off = log_evidence(program, other, keys[9])
         terms["outer"] = _estimate((true - believed) / m, (wide.mean() + off.mean()) / m)
     judged = some(4, coded)
-    exact, off = log_evidence(program, judged, keys[9], own=same)
+    exact, off = log_evidence(program, judged, keys[9], own=same, points=POINTS)
     scored, fewest = code(program, judged, loop, keys[10], report)
     doubt = ""
     if fewest < FEW:

@@ -68,7 +68,7 @@ def bottleneck(
     """Which loop is short.
 
     Args:
-        run: Of a program with learned parameters, its tasks of 5 rows or more.
+        run: Of a program with learned parameters, some of its tasks of 9 rows or more.
         program: The program, where the run was read and its program is not on the shelf.
         seed: Of everything random.
         report: Is told how far the work has come.
@@ -104,8 +104,8 @@ def bottleneck(
     budgets = 2 ** np.arange(int(np.log2(max(longest - 1, 1))) + 1)
     if longest < 2 or len(budgets) < BUDGETS:
         raise BadgerError(
-            f"{run.name}: its tasks have {longest} rows, and a surface takes {2 ** (BUDGETS - 1)} "
-            "and one to predict"
+            f"{run.name}: its tasks have {longest} rows at most, and bottleneck needs "
+            f"{2 ** (BUDGETS - 1) + 1}: {2 ** (BUDGETS - 1)} to learn from and one to predict"
         )
     steps = doubled(outer_steps)
     if len(steps) < BUDGETS:

@@ -47,8 +47,8 @@ LABELS = {
 COLOURS = {"task": BLUE, "algorithm": GREEN, "outer": PURPLE, "inner": ORANGE}
 # Beyond so many joint standard errors terms do not add up.
 SIGMAS = 3.0
-# Sets of points with which a task's log evidence is estimated.
-POINTS = 4
+# Sets of points with which a task's log evidence is estimated, and points of each of its experts.
+SETS, POINTS = 4, 256
 
 
 def code_length(
@@ -140,19 +140,24 @@ def _of_data(subject: Subject, key: Any, report: Report) -> tuple[Ledger, list[s
     tasks = np.zeros((len(by_draw), evidence.n_tasks))
     np.add.at(tasks.T, evidence.task_index, by_draw.T)
     flat = {n: x.reshape(-1, *x.shape[2:]) for n, x in subject.draws.items()}
-    m = evidence.n_tasks
+    m, wide = evidence.n_tasks, 0.0
     if program.lifetime_size:
         said = messages(program, evidence, flat, keys[0], report=report).log_evidence
     else:  # the same at all draws, but for the points that closed forms do without
         one = {n: x[:1] for n, x in flat.items()}
-        several = jax.random.split(keys[0], POINTS)
-        each = [messages(program, evidence, one, k).log_evidence[0] for k in several]
-        said = np.stack([each[i % POINTS] for i in range(len(tasks))])
+        several = jax.random.split(keys[0], SETS)
+        each = np.stack(
+            [messages(program, evidence, one, k, points=POINTS).log_evidence[0] for k in several]
+        )
+        # The mean of evidence, for that of its logarithm is too low by half its variance.
+        said = np.broadcast_to(np.logaddexp.reduce(each, 0) - np.log(SETS), tasks.shape)
+        wide = float(np.sqrt((each.var(0, ddof=1) / SETS).sum()) / m)
     # Thirds of the draws, so that terms do not share their noise.
     first, second, third = np.array_split(np.random.default_rng(0).permutation(len(tasks)), 3)
+    task = mean_of((tasks[second] - said[second]).sum(1) / m)
     terms = {
         "noise_and_outer": mean_of(-tasks[first].sum(1) / m),
-        "task": mean_of((tasks[second] - said[second]).sum(1) / m),
+        "task": task._replace(error=float(np.hypot(float(task.error), wide))),
         "algorithm": Estimate(0.0, 0.0),
     }
     loop = subject.inner_loop
@@ -174,9 +179,7 @@ def _of_data(subject: Subject, key: Any, report: Report) -> tuple[Ledger, list[s
         terms["inner"] = Estimate((total - coded) / m, float(np.hypot(error, off) / m))
         notes = ["the learner's code is the log evidence that it reports, which bits-back achieves"]
         return Ledger(Estimate(-coded / m, off / m), terms), [_same_tasks(), *notes]
-    exact = said[:POINTS].mean(0)
-    spread = said[:POINTS].std(0, ddof=1) / np.sqrt(POINTS)
-    wide = float(np.sqrt((spread**2).sum()) / m)
+    exact = said[0]
     codings = [score_spans(program, evidence, loop, k, spans, report) for k in keys[1:]]
     sums = [x.log_score.sum(0) for x in codings]
     # Two codings of the same tasks: their difference tells the Monte Carlo error of one.

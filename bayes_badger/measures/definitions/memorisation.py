@@ -76,12 +76,15 @@ def verdict(gain: Estimate, worth: Estimate, bound: bool) -> tuple[str, str]:
 
     Args:
         gain: Of held-out rows, in nats.
-        worth: Of evidence about a row, in nats.
+        worth: What the program itself expects evidence about a row to be worth, in nats: the mean
+            over tasks that are drawn from it. Where tasks are of another world, a gain may be more.
         bound: Whether that is a bound from above only.
 
     Example:
         >>> verdict(Estimate(0.0, 0.01), Estimate(0.5, 0.01), False)[1]
         'it ignores its evidence: it gains 0.000 nats a row where evidence is worth 0.500'
+        >>> verdict(Estimate(1.26, 0.02), Estimate(0.258, 0.01), False)[0][:65]
+        'it uses its evidence: it gains 1.260 nats a row, more than the 0.'
         >>> verdict(Estimate(0.0, 0.001), Estimate(0.001, 0.001), True)
         ('there is next to nothing to learn of a task: at most 0.001 nats a row', '')
     """
@@ -95,6 +98,13 @@ def verdict(gain: Estimate, worth: Estimate, bound: bool) -> tuple[str, str]:
         may = "it ignores its evidence" if not bound else "it seems to ignore its evidence"
         where = f"where evidence is worth {at_most}{there:.3f}"
         return "", f"{may}: it gains {size:.3f} nats a row {where}"
+    if size - SURE * error > high:
+        expects = f"{at_most}{there:.3f} that the program expects of it"
+        return (
+            f"it uses its evidence: it gains {size:.3f} nats a row, more than the {expects}: tasks "
+            "differ more from what the prior says than the program's own tasks do",
+            "",
+        )
     if low <= 0 or size - SURE * error < 0:
         return "too few rows were held out to tell whether it uses its evidence", ""
     return f"it uses its evidence: {size:.3f} of {at_most}{there:.3f} nats a row", ""
@@ -164,7 +174,7 @@ def memorisation(
     worth, closed = bound, _information(subject, split, tested, keys[4])
     if closed is not None:
         worth = closed
-        quantities["information"] = Quantity("what evidence is worth a row", *closed[:2])
+        quantities["information"] = Quantity("what the program expects of it a row", *closed[:2])
     quantities["at_most"] = Quantity("that is at most", *bound[:2])
     dim = safe_name(subject.evidence.task_name)
     each = [

@@ -176,8 +176,9 @@ def transfer(
 ) -> xr.Dataset:
     """What a run's tasks give to each other in their order, and whether its inner loop forgets.
 
-    Beside it stands, as `_exact`, what exact inference makes of the same evidence, where the
-    program has an exact inner loop. Of the recipe `gradient`, whose steps restart with each task,
+    Beside it stands, as `_reference`, what exact inference makes of the same evidence, where the
+    program has an exact inner loop; by draws, so that it has a standard error of its own. Of the
+    recipe `gradient`, whose steps restart with each task,
     it is also told what is forgotten where they are carried on instead.
 
     Args:
@@ -190,7 +191,8 @@ def transfer(
             out until it is learned from.
 
     Returns:
-        `forward`, `backward` and `own`, in nats per row; `score`, `[stage, task]`; and, where tasks
+        `forward`, `backward` and `own`, in nats per row, and where exact inference is another inner
+            loop `forward_reference` and so on; `score`, `[stage, task]`; and, where tasks
             share latents, `drift`, KL of the belief in them from that of the stage before.
 
     Raises:
@@ -296,9 +298,13 @@ def _labelled(
     words = {"forward": "from tasks before", "backward": "from tasks after", "own": "from its own"}
     for name, about in words.items():
         value = getattr(found, name)
-        other = None if truth is None else getattr(truth, name).value
         if np.isfinite(value.value):
-            quantities[name] = Quantity(f"{about}, per row", value.value, value.error, other)
+            quantities[name] = Quantity(f"{about}, per row", value.value, value.error)
+        other = None if truth is None else getattr(truth, name)
+        if other is not None and np.isfinite(other.value):
+            quantities[f"{name}_reference"] = Quantity(
+                f"{about}, by exact inference", other.value, other.error
+            )
     if "backward" not in quantities:
         notes.append("tasks of one row hold nothing out once they are learned from: no backward")
     doubts += _forgets("it forgets", found.backward)

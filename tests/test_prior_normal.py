@@ -444,3 +444,27 @@ def test_other_mixtures_have_no_map():
     parts = dist.Gamma(jnp.array([1.0, 9.0]), 1.0)
     fn = dist.MixtureSameFamily(dist.Categorical(probs=jnp.array([0.5, 0.5])), parts)
     assert normal_shape(fn) is None
+
+
+def test_what_leaves_single_precision_stays_next_to_it():
+    """Priors as vague as in BUGS, whose draws underflow and overflow; and what is made of them."""
+    tiny, most = jnp.finfo(jnp.float32).tiny, jnp.finfo(jnp.float32).max
+    u = jnp.array([-6.0, -1.0, 0.0, 1.0, 6.0])
+    for fn in (
+        dist.Gamma(0.01, 0.01),
+        dist.InverseGamma(0.001, 0.001),
+        dist.Beta(1e-38, 1e-38),
+        dist.Beta(1e-20, 3.0),
+        dist.LogNormal(0.0, 100.0),
+        dist.Weibull(1.0, 0.01),
+        dist.Pareto(1.0, 0.01),
+        dist.StudentT(0.01, 0.0, 1.0),
+    ):
+        value, slope = jax.vmap(jax.value_and_grad(lambda u, fn=fn: from_normal(fn, u)))(u)
+        assert np.all(np.isfinite(value)), fn
+        assert np.all(np.isfinite(slope)), fn
+        assert np.all(np.diff(value) >= 0), fn
+        assert np.all((np.abs(value) >= tiny) | (value == 0)), fn
+        assert np.all(np.abs(value) <= most), fn
+    # Half of the mass of a Beta with next to no concentration is at either end.
+    np.testing.assert_allclose(from_normal(dist.Beta(1e-38, 1e-38).expand((2,)), u[1::2]), [0, 1])

@@ -414,3 +414,78 @@ def test_every_program_on_the_shelf_keeps_the_contract(name):
     assert program.size > 0
     assert program.information == "expected"
     assert not program.without_gradient
+
+
+def guaranteed(one, hours=None, *, domain=dist.constraints.positive):
+    """Times of which none is below a latent: the support of the outcome moves with it."""
+    start = numpyro.sample("start", dist.HalfNormal(1.0))
+    with numpyro.plate("task", one.shape[0], dim=-2):
+        rate = numpyro.sample("rate", dist.LogNormal(0.0, 1.0))
+        with numpyro.plate("step", one.shape[1], dim=-1):
+            later = dist.transforms.AffineTransform(start, 1.0, domain=domain)
+            times = dist.TransformedDistribution(dist.Exponential(rate * one), later)
+            numpyro.sample("hours", times, obs=hours)
+
+
+@pytest.mark.parametrize("domain", ["positive", "real"])
+def test_an_outcome_before_its_support_has_no_density(domain):
+    """The whole line is the support that NumPyro tells where the transform has no domain."""
+
+    def model(one, hours=None):
+        guaranteed(one, hours, domain=getattr(dist.constraints, domain))
+
+    program = lift(model)
+    assert program.outcome.support_moves
+    data = Data({"one": jnp.ones((2, 3))}, {}, jnp.full((2, 3), 0.7).at[1, 2].set(0.4))
+    start, rate = jnp.array(0.5), jnp.array([2.0, 3.0])
+    values = {"start": start, "rate": rate}
+    found = program.log_likelihood_of(values, data)
+    expected = dist.Exponential(rate[:, None]).log_prob(data.answers - start)
+    assert found[1, 2] == -jnp.inf
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-5)
+    np.testing.assert_array_equal(program.supports(values, data), np.isfinite(found))
+    slope = jax.grad(lambda a: program.terms(a, jnp.zeros((2, 1)), data).log_likelihood.sum())
+    assert np.isfinite(slope(jnp.zeros(1))).all()
+
+
+def test_a_support_that_latents_do_not_move_is_left_to_numpyro(lifted):
+    assert not lifted.outcome.support_moves
+
+
+def test_whole_columns_are_as_wide_as_what_is_computed():
+    """NumPyro's sampler of a binomial cannot mix 32 bits with 64."""
+
+    def model(tried, solved=None):
+        with numpyro.plate("task", tried.shape[0], dim=-2):
+            p = numpyro.sample("p", dist.Uniform(0.0, 1.0))
+            with numpyro.plate("step", tried.shape[1], dim=-1):
+                numpyro.sample("solved", dist.BetaBinomial(2 * p, 2 - p, tried), obs=solved)
+
+    tried = jnp.array([[10, 4], [25, 5]], jnp.int32)
+    program = lift(model, example=Data({"tried": jnp.tile(tried, (3, 4))[:5, :7]}, {}))
+    data = Data({"tried": tried}, {}, jnp.array([[7, 1], [20, 5]], jnp.int32))
+    single = program.terms(jnp.zeros(0), jnp.zeros((2, 1)), data).log_likelihood
+    with jax.enable_x64(True):
+        point = jnp.zeros(0, jnp.float64), jnp.zeros((2, 1), jnp.float64)
+        double = program.terms(*point, data).log_likelihood
+        # Types alone: where they do not match, tracing fails.
+        there = jax.eval_shape(lambda a, z: program.constrain(a, z, {})["p"], *point)
+        drawn = jax.eval_shape(lambda key: program.simulate(key, data).outcome, jax.random.key(0))
+    assert (double.dtype, there.dtype, drawn.dtype) == (jnp.float64, jnp.float64, jnp.int64)
+    np.testing.assert_allclose(single, double, rtol=1e-4)
+
+
+def test_a_vague_prior_is_kept_within_single_precision():
+    """Of draws of InverseGamma(.001, .001) half are beyond what float32 holds."""
+
+    def vague(n, r=None):
+        variance = numpyro.sample("variance", dist.InverseGamma(0.001, 0.001))
+        with numpyro.plate("task", n.shape[0], dim=-2):
+            level = numpyro.sample("level", dist.Normal(0.0, jnp.sqrt(variance)))
+            with numpyro.plate("step", n.shape[1], dim=-1):
+                numpyro.sample("r", dist.Normal(level, 1.0 + 0 * n), obs=r)
+
+    program = lift(vague)
+    found = program.constrain(jnp.array([3.0]), jnp.zeros((2, 1)), {})
+    assert 1e37 < found["variance"] < jnp.inf
+    assert not program.without_gradient

@@ -18,6 +18,7 @@ from jax.scipy.special import erf, erfinv, log_ndtr, ndtr
 from jaxtyping import Array
 
 from bayes_badger.program.normal_tails import (
+    exp_within,
     from_exponential,
     from_log_cdf,
     from_log_tails,
@@ -142,22 +143,26 @@ def _gumbel_inverse(fn: Any, value: Array) -> Array:
 
 
 def _weibull(fn: Any, u: Array) -> Array:
-    return fn.scale * _positive(to_exponential(u)) ** (1.0 / fn.concentration)
+    log = jnp.log(_positive(to_exponential(u))) / fn.concentration
+    return exp_within(jnp.log(fn.scale) + log)
 
 
 def _weibull_inverse(fn: Any, value: Array) -> Array:
-    return from_exponential(_positive(value / fn.scale) ** fn.concentration)
+    log = jnp.log(_positive(value)) - jnp.log(fn.scale)
+    return from_exponential(exp_within(fn.concentration * log))
 
 
 def _kumaraswamy(fn: Any, u: Array) -> Array:
     base = -jnp.expm1(-to_exponential(u) / fn.concentration0)
-    return _positive(base) ** (1.0 / fn.concentration1)
+    return exp_within(jnp.log(_positive(base)) / fn.concentration1)
 
 
 def _kumaraswamy_inverse(fn: Any, value: Array) -> Array:
     power = fn.concentration1 * jnp.log(_positive(value))
-    # 1 - x^a, from the logs, so that it keeps its digits where x is near 1.
-    return from_exponential(-fn.concentration0 * jnp.log(_positive(-jnp.expm1(power))))
+    # log(1 - x^a), so that it keeps its digits where x is near 1, and where it is near 0.
+    near = jnp.log(_positive(-jnp.expm1(jnp.maximum(power, -LOG_2))))
+    far = jnp.log1p(-jnp.exp(jnp.minimum(power, -LOG_2)))
+    return from_exponential(-fn.concentration0 * jnp.where(power > -LOG_2, near, far))
 
 
 def _gompertz(fn: Any, u: Array) -> Array:
@@ -168,12 +173,33 @@ def _gompertz_inverse(fn: Any, value: Array) -> Array:
     return from_exponential(fn.concentration * jnp.expm1(fn.rate * value))
 
 
+def _log_uniform(fn: Any, u: Array) -> Array:
+    ends = dist.Uniform(jnp.log(fn.low), jnp.log(fn.high))
+    # exp of the log of an end may be beyond it by rounding.
+    return jnp.clip(exp_within(_uniform(ends, u)), fn.low, fn.high)
+
+
+def _log_uniform_inverse(fn: Any, value: Array) -> Array:
+    ends = dist.Uniform(jnp.log(fn.low), jnp.log(fn.high))
+    return _uniform_inverse(ends, jnp.log(value))
+
+
+def _power(scale: Any, alpha: Any, u: Array) -> Array:
+    """A Pareto: never below its scale, and never beyond the largest number."""
+    most = math.log(jnp.finfo(jnp.result_type(u, float)).max) - jnp.log(scale) - 1e-4
+    return scale * jnp.exp(jnp.minimum(to_exponential(u) / alpha, most))
+
+
+def _power_inverse(scale: Any, alpha: Any, value: Array) -> Array:
+    return from_exponential(alpha * (jnp.log(value) - jnp.log(scale)))
+
+
 UNIVARIATE: dict[type, Map] = {
     dist.Normal: Map(
         lambda fn, u: fn.loc + fn.scale * u, lambda fn, value: (value - fn.loc) / fn.scale
     ),
     dist.LogNormal: Map(
-        lambda fn, u: jnp.exp(fn.loc + fn.scale * u),
+        lambda fn, u: exp_within(fn.loc + fn.scale * u),
         lambda fn, value: (jnp.log(_positive(value)) - fn.loc) / fn.scale,
     ),
     dist.HalfNormal: Map(_half_normal, _half_normal_inverse),
@@ -188,9 +214,14 @@ UNIVARIATE: dict[type, Map] = {
     dist.Logistic: Map(_logistic, _logistic_inverse),
     dist.Gumbel: Map(_gumbel, _gumbel_inverse),
     dist.Weibull: Map(_weibull, _weibull_inverse),
+    dist.LogUniform: Map(_log_uniform, _log_uniform_inverse),
     dist.Pareto: Map(
-        lambda fn, u: fn.scale * jnp.exp(to_exponential(u) / fn.alpha),
-        lambda fn, value: from_exponential(fn.alpha * jnp.log(value / fn.scale)),
+        lambda fn, u: _power(fn.scale, fn.alpha, u),
+        lambda fn, value: _power_inverse(fn.scale, fn.alpha, value),
+    ),
+    dist.LowerTruncatedPowerLaw: Map(
+        lambda fn, u: _power(fn.low, -1.0 - fn.alpha, u),
+        lambda fn, value: _power_inverse(fn.low, -1.0 - fn.alpha, value),
     ),
     dist.Kumaraswamy: Map(_kumaraswamy, _kumaraswamy_inverse),
     dist.Gompertz: Map(_gompertz, _gompertz_inverse),

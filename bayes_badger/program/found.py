@@ -16,7 +16,7 @@ from bayes_badger.program.information import outcome_information
 from bayes_badger.program.latent import LIFETIME, ROLES, TASK, Derived, Latent
 from bayes_badger.program.parts import Outcome
 from bayes_badger.program.prior_normal import has_closed_form, normal_shape
-from bayes_badger.program.structure import sites_of
+from bayes_badger.program.structure import AbstractSite, sites_of, support_name
 from bayes_badger.program.walk import UNCONSTRAINED, WHITENED, Data, Site, Walk, family, walk
 from bayes_badger.signature import Signature
 
@@ -43,11 +43,11 @@ class Trial(NamedTuple):
         key = self.key if key is None else key
         return walk(self.model, self.signature, data, key=key, outcome_site=self.outcome)
 
-    def sites(self, data: Data) -> dict[str, Site]:
+    def sites(self, data: Data) -> dict[str, AbstractSite]:
         """The sites of a walk that computes nothing: they have shapes, not values."""
         return sites_of(self.model, self.signature, data, self.key, self.outcome)
 
-    def grown(self, more_tasks: int, more_steps: int) -> dict[str, Site]:
+    def grown(self, more_tasks: int, more_steps: int) -> dict[str, AbstractSite]:
         """The sites with more tasks and more steps: shapes that change with them follow them."""
         tasks = np.arange(self.data.tasks + more_tasks) % self.data.tasks
         steps = np.arange(self.data.steps + more_steps) % self.data.steps
@@ -73,7 +73,7 @@ def drawn_outcome(trial: Trial) -> Array:
     return jnp.concatenate(drawn, 1)
 
 
-def initial_parameters(trial: Trial, sites: Mapping[str, Site]) -> dict[str, PyTree]:
+def initial_parameters(trial: Trial, sites: Mapping[str, AbstractSite]) -> dict[str, PyTree]:
     """The values that the program's own initialisers give its parameters."""
     names = [name for name, site in sites.items() if site.kind == "parameter"]
 
@@ -105,7 +105,7 @@ def mend_value_per_row(trial: Trial, latent: str) -> str:
             sites = trial.sites(one)
         except (TypeError, ValueError, IndexError, BadgerError):
             continue  # a column that cannot be shortened is not it
-        if sites[latent].fn.batch_shape[-1] == 1:
+        if (sites[latent].batch or ())[-1:] == (1,):
             return f"make {name} keyword-only"
     return "make the column it depends on keyword-only"
 
@@ -119,13 +119,13 @@ def latents_of(trial: Trial) -> tuple[Latent, ...]:
     found: list[Latent] = []
 
     def ask(data: Data) -> None:
-        found.extend(_latents(trial.walk(data).sites))
+        found.extend(_latents(trial.signature.program, trial.walk(data).sites))
 
     jax.eval_shape(ask, trial.data)
     return tuple(found)
 
 
-def _latents(sites: Mapping[str, Site]) -> list[Latent]:
+def _latents(program: str, sites: Mapping[str, Site]) -> list[Latent]:
     latents = []
     for name, site in sites.items():
         if site.kind != "latent":
@@ -136,7 +136,7 @@ def _latents(sites: Mapping[str, Site]) -> list[Latent]:
         value_shape = list(jnp.shape(site.value))
         if axis is not None:
             del value_shape[axis : axis + 1 + squeeze]
-        shapes = _coordinate_shapes(site, axis)
+        shapes = _coordinate_shapes(program, name, site, axis)
         kind = shapes[0][0] if shapes else "none"
         latents.append(
             Latent(
@@ -145,7 +145,7 @@ def _latents(sites: Mapping[str, Site]) -> list[Latent]:
                 role=site.role or ROLES[scope],
                 shape=tuple(value_shape),
                 family=type(family(site.fn)).__name__,
-                support=_support_name(site),
+                support=support_name(site),
                 kind=kind,
                 shapes=shapes,
                 task_axis=axis,
@@ -157,7 +157,7 @@ def _latents(sites: Mapping[str, Site]) -> list[Latent]:
     return latents
 
 
-def derived_of(trial: Trial, sites: Mapping[str, Site]) -> tuple[Derived, ...]:
+def derived_of(trial: Trial, sites: Mapping[str, AbstractSite]) -> tuple[Derived, ...]:
     """The deterministics; which axis of each follows the tasks is found by changing their number.
 
     One that changes with the number of steps has a value per row, and is left out.
@@ -166,7 +166,7 @@ def derived_of(trial: Trial, sites: Mapping[str, Site]) -> tuple[Derived, ...]:
 
     def shapes(more_tasks: int, more_steps: int) -> dict[str, tuple[int, ...]]:
         found = trial.grown(more_tasks, more_steps)
-        return {name: tuple(jnp.shape(found[name].value)) for name in names}
+        return {name: found[name].value.shape for name in names}
 
     if not names:
         return ()
@@ -188,19 +188,19 @@ def derived_of(trial: Trial, sites: Mapping[str, Site]) -> tuple[Derived, ...]:
     return tuple(derived)
 
 
-def outcome_of(trial: Trial, site: Site) -> Outcome:
+def outcome_of(trial: Trial, site: AbstractSite) -> Outcome:
     """The observed site."""
     return Outcome(
         site=trial.outcome,
-        family=type(family(site.fn)).__name__,
-        support=_support_name(site),
-        discrete=bool(site.fn.support.is_discrete),
+        family=site.family,
+        support=site.support,
+        discrete=site.discrete,
         shape=tuple(trial.data.answers.shape[2:]),
     )
 
 
 def _coordinate_shapes(
-    site: Site, task_axis: int | None
+    program: str, name: str, site: Site, task_axis: int | None
 ) -> tuple[tuple[str, tuple[int, ...]], ...]:
     """The coordinates a latent can have, best first; the axis of tasks left out."""
     if site.fn.support.is_discrete:
@@ -219,14 +219,8 @@ def _coordinate_shapes(
     except NotImplementedError:
         if whitened is None:
             raise BadgerError(
-                f"{site.fn} has a support that cannot be mapped to the real line: "
-                "choose another distribution"
+                f"{program}: latent '{name}' has the prior {type(family(site.fn)).__name__}, whose "
+                f"support ({support_name(site)}) cannot be mapped to the real line: write another "
+                f"prior, as numpyro.sample('{name}', dist.Normal(0.0, 1.0))"
             ) from None
     return tuple(shapes)
-
-
-def _support_name(site: Site) -> str:
-    support = site.fn.support
-    while hasattr(support, "base_constraint"):
-        support = support.base_constraint
-    return type(support).__name__.strip("_").lower()

@@ -70,7 +70,9 @@ class _Generic:
         _, transform = self.coordinate(leaves)
         if transform is None:
             return jnp.arcsinh((value - mode) / scale)
-        return (transform.inv(value) - mode) / scale
+        # A value that has rounded to an end of the support has no place on the line.
+        place = jnp.nan_to_num(transform.inv(value), nan=0.0, posinf=_LIMIT, neginf=-_LIMIT)
+        return (jnp.clip(place, -_LIMIT, _LIMIT) - mode) / scale
 
 
 def generic_from_normal(fn: Any, u: Float[Array, " ..."]) -> Float[Array, " ..."]:
@@ -129,13 +131,16 @@ def _located(kernel: _Generic, leaves: Any, like: Array) -> tuple[Any, Array, Ar
         return jnp.where(jnp.isfinite(value), value, -jnp.inf)
 
     column = (-1,) + (1,) * like.ndim
-    centre, reach = jnp.zeros_like(like), _LIMIT
     points = jnp.asarray(_POINTS, like.dtype).reshape(column)
-    for _ in range(_ZOOMS):
+
+    def zoom(i: Any, centre: Array) -> Array:
+        reach = _LIMIT * (2.0 / (len(_POINTS) - 1)) ** i
         positions = jnp.clip(centre + reach * points, -_LIMIT, _LIMIT)
         best = jnp.argmax(density(to_t(positions)), axis=0)
-        centre = jnp.take_along_axis(positions, best[None], axis=0)[0]
-        reach = reach * (2.0 / (len(_POINTS) - 1))
+        return jnp.take_along_axis(positions, best[None], axis=0)[0]
+
+    # A loop, so that the density is compiled once for all rounds.
+    centre = jax.lax.fori_loop(0, _ZOOMS, zoom, jnp.zeros_like(like))
     mode = to_t(centre)
     height = kernel.density(mode, fixed)
     widths = jnp.asarray(_WIDTHS, like.dtype).reshape(column)

@@ -26,6 +26,7 @@ from bayes_badger.program.found import (
 from bayes_badger.program.program import EXPECTED, OBSERVED, SIGMA_POINTS, Program
 from bayes_badger.program.proof import NotAcceptedError, latents_without_gradient, prove
 from bayes_badger.program.structure import check_structure, find_outcome
+from bayes_badger.program.support import support_moves
 from bayes_badger.program.told import told
 from bayes_badger.program.walk import Data
 from bayes_badger.signature import Signature, read_signature
@@ -110,6 +111,9 @@ def _lift(model: Callable[..., Any], signature: Signature, example: Data, key: A
             example=data.task(slice(0, 1)).step(slice(0, 1)),
         )
         _check_labels(program)
+        if support_moves(program, data, key):
+            moves = dataclasses.replace(program.outcome, support_moves=True)
+            program = dataclasses.replace(program, outcome=moves)
         astray = prove(program, data, key)
         blind = latents_without_gradient(program, data, key)
         derived = tuple(x for x in program.derived if x.name not in astray)

@@ -17,6 +17,8 @@ from jaxtyping import Array, Float
 LOG_SQRT_2PI = 0.5 * math.log(2.0 * math.pi)
 # Below this log mass exp() nears float32's smallest number, and an asymptotic series takes over.
 _SMALLEST = -80.0
+# exp() of the log of float32's largest number would be infinite by rounding.
+_NEAR = 1e-5
 
 
 @jax.custom_jvp
@@ -46,6 +48,20 @@ def _log_cdf_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, 
 def log_pdf(u: Float[Array, " ..."]) -> Float[Array, " ..."]:
     """Returns the log density of a standard normal, log φ(u)."""
     return -0.5 * u * u - LOG_SQRT_2PI
+
+
+def exp_within(log_value: Float[Array, " ..."]) -> Float[Array, " ..."]:
+    """Returns exp of a log, kept between the smallest and the largest number that there is.
+
+    Half of all draws of an InverseGamma(.001, .001) are beyond what float32 holds. Kept within it,
+    neither they nor their derivatives are infinite.
+
+    Example:
+        >>> print(exp_within(jnp.array([-1e4, 0.0, 1e4], jnp.float32)))
+        [1.1754986e-38 1.0000000e+00 3.4027979e+38]
+    """
+    limits = jnp.finfo(jnp.result_type(log_value, float))
+    return jnp.exp(jnp.clip(log_value, math.log(limits.tiny) + _NEAR, math.log(limits.max) - _NEAR))
 
 
 @jax.custom_jvp

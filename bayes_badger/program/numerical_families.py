@@ -8,6 +8,7 @@ of freedom. Every other continuous family goes by its `log_prob` alone (`generic
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
@@ -17,7 +18,10 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from bayes_badger.program.closed_forms import Map
+from bayes_badger.program.normal_tails import exp_within
 from bayes_badger.program.numerical_inverse import normal_score, quantile
+
+CONCENTRATIONS = (1e-10, 1e14)
 
 _fast_quantile = jax.jit(quantile, static_argnums=0)
 _fast_score = jax.jit(normal_score, static_argnums=0)
@@ -54,12 +58,14 @@ def log_gamma_quantile(concentration: ArrayLike, u: ArrayLike) -> Float[Array, "
         '0.6931'
     """
     u, concentration = _floats(u, concentration)
+    concentration = _possible(concentration)
     return jnp.log(concentration) + _fast_quantile(_log_gamma_kernel, u, concentration)
 
 
 def log_gamma_score(concentration: ArrayLike, log_value: ArrayLike) -> Float[Array, " ..."]:
     """Returns u for log x of a Gamma(concentration, 1), the inverse of `log_gamma_quantile`."""
     log_value, concentration = _floats(log_value, concentration)
+    concentration = _possible(concentration)
     return _fast_score(_log_gamma_kernel, log_value - jnp.log(concentration), concentration)
 
 
@@ -75,6 +81,7 @@ def logit_beta_quantile(
         '0.8413'
     """
     u, one, zero = _floats(u, concentration1, concentration0)
+    one, zero = _possible(one), _possible(zero)
     return jnp.log(one) - jnp.log(zero) + _fast_quantile(_logit_beta_kernel, u, (one, zero))
 
 
@@ -85,6 +92,7 @@ def logit_beta_score(
 ) -> Float[Array, " ..."]:
     """Returns u for the logit of a Beta, the inverse of `logit_beta_quantile`."""
     logit, one, zero = _floats(logit, concentration1, concentration0)
+    one, zero = _possible(one), _possible(zero)
     shift = logit - jnp.log(one) + jnp.log(zero)
     return _fast_score(_logit_beta_kernel, shift, (one, zero))
 
@@ -96,6 +104,16 @@ def _floats(first: Any, *parameters: Any) -> list[Array]:
     return [jnp.broadcast_to(arrays[0], shape), *arrays[1:]]
 
 
+def _possible(concentration: Array) -> Array:
+    """A concentration within what the numerical inverse resolves.
+
+    Where a program multiplies a draw from a vague prior, a concentration may underflow to 0, at
+    which there is no distribution. Below 1e-10 all but some 1e-8 of the mass is at numbers that are
+    0, or 1, in any precision.
+    """
+    return jnp.clip(concentration, *CONCENTRATIONS)
+
+
 def _inside(value: Array, low: bool = True, high: bool = False) -> Array:
     """Keeps what rounds to an end of its support off it, so that densities stay finite."""
     limits = jnp.finfo(value.dtype)
@@ -104,7 +122,7 @@ def _inside(value: Array, low: bool = True, high: bool = False) -> Array:
 
 
 def _gamma(fn: Any, u: Array) -> Array:
-    return _inside(jnp.exp(log_gamma_quantile(fn.concentration, u)) / fn.rate)
+    return exp_within(log_gamma_quantile(fn.concentration, u) - jnp.log(fn.rate))
 
 
 def _gamma_inverse(fn: Any, value: Array) -> Array:
@@ -112,7 +130,7 @@ def _gamma_inverse(fn: Any, value: Array) -> Array:
 
 
 def _inverse_gamma(fn: Any, u: Array) -> Array:
-    return _inside(fn.rate * jnp.exp(-log_gamma_quantile(fn.concentration, -u)))
+    return exp_within(jnp.log(fn.rate) - log_gamma_quantile(fn.concentration, -u))
 
 
 def _inverse_gamma_inverse(fn: Any, value: Array) -> Array:
@@ -139,7 +157,9 @@ def student_t_quantile(df: ArrayLike, u: ArrayLike) -> Float[Array, " ..."]:
     """
     df = jnp.asarray(df)
     half = 0.5 * df
-    return jnp.sqrt(df) * jnp.sinh(0.5 * logit_beta_quantile(half, half, u))
+    away = 0.5 * logit_beta_quantile(half, half, u)
+    most = 0.9 * math.log(jnp.finfo(away.dtype).max)
+    return jnp.sqrt(df) * jnp.sinh(jnp.clip(away, -most, most))
 
 
 def student_t_score(df: ArrayLike, value: ArrayLike) -> Float[Array, " ..."]:

@@ -47,7 +47,8 @@ _STEPS = 5  # of Newton's method within a panel
 _EDGES = (np.arange(_PANELS + 1) / _PANELS) ** 2
 _LEGENDRE = np.polynomial.legendre.leggauss(_NODES)
 _X, _W = (_LEGENDRE[0] + 1) / 2, _LEGENDRE[1] / 2
-_WIDTHS = np.geomspace(1e-4, 1e5, 46)
+# From a Beta of concentrations 1e14 to one of 1e-10.
+_WIDTHS = np.geomspace(1e-7, 1e12, 96)
 
 
 class _Table(NamedTuple):

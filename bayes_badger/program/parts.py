@@ -14,13 +14,23 @@ from bayes_badger.program.walk import Data
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """The observed site: its name, its distribution and support, and the shape of one value."""
+    """The observed site.
+
+    Attributes:
+        site: Its name.
+        family: Name of its distribution.
+        support: Name of its support.
+        discrete: Whether it takes separate values.
+        shape: Of one value.
+        support_moves: Whether its support depends on latents, as that of `Uniform(0, top)`.
+    """
 
     site: str
     family: str
     support: str
     discrete: bool
     shape: tuple[int, ...]
+    support_moves: bool = False
 
 
 class Step(NamedTuple):

@@ -40,6 +40,9 @@ _TRUNCATED = (
     dist.LeftTruncatedDistribution,
     dist.RightTruncatedDistribution,
     dist.TwoSidedTruncatedDistribution,
+    dist.LeftTruncatedGamma,
+    dist.RightTruncatedGamma,
+    dist.TwoSidedTruncatedGamma,
 )
 # Continuous in name, but with an atom, without a density, or with several peaks.
 _NO_MAP = (

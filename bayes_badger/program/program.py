@@ -32,6 +32,7 @@ from bayes_badger.program.parts import (
     sum_per_task,
 )
 from bayes_badger.program.sigma_points import nearest_psd, stein_score_and_hessian
+from bayes_badger.program.support import log_prob_within, supported
 from bayes_badger.program.walk import WHITENED, Data, Site, Walk, family, to_coordinate, walk
 from bayes_badger.signature import Signature
 
@@ -296,10 +297,7 @@ class Program(eqx.Module):
     def supports(self, values: Mapping[str, Array], data: Data) -> Array:
         """Whether each outcome, `[task, step, ...]`, is one that its distribution can give."""
         site = self.walk_at(values, data).sites[self.outcome.site]
-        inside = site.fn.support(site.value)
-        missing = jnp.ndim(site.value) - jnp.ndim(inside)
-        inside = inside.reshape(inside.shape + (1,) * missing)
-        return jnp.broadcast_to(inside, jnp.shape(site.value))
+        return supported(site.fn, site.value)
 
     @eqx.filter_jit
     def simulate(
@@ -488,8 +486,12 @@ class Program(eqx.Module):
         return self._walk(data, values=self._as_sites(values))
 
     def rows_of(self, walked: Walk, data: Data) -> Float[Array, "task step"]:
-        """The log likelihood of each outcome in a walk."""
-        return sum_per_row(walked.sites[self.outcome.site].log_prob, data)
+        """The log likelihood of each outcome in a walk; -inf outside a support that moves."""
+        site = walked.sites[self.outcome.site]
+        if not self.outcome.support_moves:
+            return sum_per_row(site.log_prob, data)
+        density = log_prob_within(site.fn, site.value)
+        return sum_per_row(density if site.scale is None else site.scale * density, data)
 
     def priors_of(self, walked: Walk, tasks: int) -> dict[str, Array]:
         """The log density of each other site in a walk, in the user's space: scalar or `[task]`."""
@@ -538,7 +540,7 @@ class Program(eqx.Module):
 
     def _terms(self, walked: Walk, data: Data) -> Terms:
         lifetime, task = self._priors(walked.sites, data.tasks)
-        return Terms(lifetime, task, sum_per_row(walked.sites[self.outcome.site].log_prob, data))
+        return Terms(lifetime, task, self.rows_of(walked, data))
 
     def _priors(self, sites: Mapping[str, Site], tasks: int) -> tuple[Array, Array]:
         lifetime, task = jnp.zeros(()), jnp.zeros(tasks)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,21 +12,81 @@ from jaxtyping import Array
 
 from bayes_badger.errors import BadgerError, listed
 from bayes_badger.program.plates import DIMS, STEP, TASK
-from bayes_badger.program.walk import Data, Site, walk
+from bayes_badger.program.walk import Data, Plate, Site, family, walk
 from bayes_badger.signature import Signature
+
+
+class AbstractSite(NamedTuple):
+    """What shapes tell of a site. It holds no array, so it can be read after its trace has ended.
+
+    Attributes:
+        kind: As of `Site`.
+        plates: The plates around it.
+        value: Shapes and dtypes of its value: a `jax.ShapeDtypeStruct`, or a tree of them.
+        batch: Batch shape of its distribution; None where it has none, as in the next four.
+        shape: Shape of one draw from it.
+        family: Name of its distribution, without what is wrapped around it.
+        support: Name of its support.
+        discrete: Whether its support is discrete.
+        scaled: Whether `handlers.scale` or `.mask` is around it.
+    """
+
+    kind: str
+    plates: tuple[Plate, ...]
+    value: Any
+    batch: tuple[int, ...] | None = None
+    shape: tuple[int, ...] | None = None
+    family: str = ""
+    support: str = ""
+    discrete: bool = False
+    scaled: bool = False
+
+    def inside(self, plate: str) -> bool:
+        """Whether a plate of that name is around it."""
+        return any(frame.name == plate for frame in self.plates)
 
 
 def sites_of(
     model: Callable[..., Any], signature: Signature, data: Data, key: Array, outcome: str | None
-) -> dict[str, Site]:
+) -> dict[str, AbstractSite]:
     """Walks once without computing anything: the sites have shapes, not values."""
-    seen: dict[str, Site] = {}
+    seen: dict[str, AbstractSite] = {}
 
     def trace(data: Data) -> None:
-        seen.update(walk(model, signature, data, key=key, outcome_site=outcome).sites)
+        walked = walk(model, signature, data, key=key, outcome_site=outcome)
+        seen.update({name: _abstract(site) for name, site in walked.sites.items()})
 
     jax.eval_shape(trace, data)
     return seen
+
+
+def support_name(site: Site) -> str:
+    """The name of a site's support, without what is wrapped around it."""
+    support = site.fn.support
+    while hasattr(support, "base_constraint"):
+        support = support.base_constraint
+    return type(support).__name__.strip("_").lower()
+
+
+def _abstract(site: Site) -> AbstractSite:
+    value = jax.tree.map(lambda x: jax.ShapeDtypeStruct(jnp.shape(x), _dtype(x)), site.value)
+    if site.fn is None or site.kind == "factor":
+        return AbstractSite(site.kind, site.plates, value)
+    return AbstractSite(
+        site.kind,
+        site.plates,
+        value,
+        batch=tuple(site.fn.batch_shape),
+        shape=tuple(site.fn.shape()),
+        family=type(family(site.fn)).__name__,
+        support=support_name(site),
+        discrete=bool(site.fn.support.is_discrete),
+        scaled=site.scale is not None or _is_masked(site.fn),
+    )
+
+
+def _dtype(x: Any) -> Any:
+    return x.dtype if hasattr(x, "dtype") else jnp.result_type(x)
 
 
 def find_outcome(model: Callable[..., Any], signature: Signature, data: Data, key: Array) -> str:
@@ -42,7 +102,7 @@ def find_outcome(model: Callable[..., Any], signature: Signature, data: Data, ke
     fitting = [
         name
         for name, site in free.items()
-        if site.kind == "latent" and tuple(site.fn.batch_shape[-2:]) == size
+        if site.kind == "latent" and (site.batch or ())[-2:] == size
     ]
     for name in sorted(fitting, key=lambda name: name != argument):
         value = free[name].value
@@ -69,11 +129,11 @@ def find_outcome(model: Callable[..., Any], signature: Signature, data: Data, ke
 
 
 def check_structure(
-    sites: dict[str, Site],
+    sites: Mapping[str, AbstractSite],
     signature: Signature,
     data: Data,
     outcome: str,
-    grown: Mapping[str, Site],
+    grown: Mapping[str, AbstractSite],
     culprit: Callable[[str], str],
 ) -> None:
     """Refuses sites that stand where they cannot be.
@@ -100,8 +160,8 @@ def check_structure(
             )
         if site.kind != "latent":
             continue
-        batch = tuple(site.fn.batch_shape)
-        if site.scale is not None or _is_masked(site.fn):
+        batch, shape, more = site.batch or (), list(site.shape or ()), list(grown[name].shape or ())
+        if site.scaled:
             raise BadgerError(
                 f"{program}: latent '{name}' is inside handlers.scale or .mask, which changes its "
                 "prior in silence: write the prior that is meant, and mask the outcome alone"
@@ -118,11 +178,10 @@ def check_structure(
                     f"{program}: {name} has {data.tasks} x {batch[-1]} values for {data.tasks} "
                     f"tasks: {culprit(name)}"
                 )
-            shape, more = list(site.fn.shape()), list(grown[name].fn.shape())
             del shape[len(batch) - 2], more[len(batch) - 2]
             if shape != more:
                 raise _sized_by_rows(program, name)
-        elif site.fn.shape() != grown[name].fn.shape():
+        elif shape != more:
             if batch[-2:] not in ((data.tasks, 1), (data.tasks, data.steps)):
                 raise _sized_by_rows(program, name)
             raise BadgerError(
@@ -146,7 +205,9 @@ def _is_masked(fn: Any) -> bool:
     return False
 
 
-def _explain(sites: dict[str, Site], signature: Signature, size: tuple[int, int]) -> None:
+def _explain(
+    sites: Mapping[str, AbstractSite], signature: Signature, size: tuple[int, int]
+) -> None:
     """Says what is wrong with plates that some site should be in."""
     program, column = signature.program, signature.columns[0]
     frames = {plate.name for site in sites.values() for plate in site.plates}
@@ -163,7 +224,7 @@ def _explain(sites: dict[str, Site], signature: Signature, size: tuple[int, int]
                 f"{program}: the outcome '{name}' is in plate '{beside[0]}' beside task and step: "
                 "gather it on one axis, by .to_event(1)"
             )
-        batch = tuple(site.fn.batch_shape)[-2:] if site.fn is not None else size
+        batch = size if site.batch is None else site.batch[-2:]
         if site.inside(STEP) and batch != size:
             raise BadgerError(
                 f"{program}: {name} has {' x '.join(map(str, batch))} values for {size[0]} tasks "

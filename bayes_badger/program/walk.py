@@ -58,6 +58,21 @@ class Data(NamedTuple):
             raise ValueError("these data have no outcome")
         return self.outcome
 
+    def in_working_precision(self) -> Data:
+        """The same with numbers as wide as JAX computes: 64 bits under `jax.enable_x64`.
+
+        Columns are read with 32 bits. NumPyro's samplers and users' scans cannot mix the two.
+        """
+
+        def wide(x: Any) -> Any:
+            kinds = ((jnp.signedinteger, int), (jnp.floating, float))
+            to = [y for kind, y in kinds if jnp.issubdtype(x.dtype, kind)]
+            return jnp.asarray(x, jax.dtypes.canonicalize_dtype(to[0])) if to else x
+
+        columns, task_columns = ({k: wide(v) for k, v in x.items()} for x in self[:2])
+        outcome = None if self.outcome is None else wide(self.outcome)
+        return Data(columns, task_columns, outcome, self.state)
+
     def task(self, index: Any) -> Data:
         """The data of one task, or of several."""
         return self._replace(
@@ -155,6 +170,7 @@ def walk(
     Raises:
         BadgerError: Where a plate has not the size of the data.
     """
+    data = data.in_working_precision()
     placed = _Place(coordinates or {}, kinds or {})
     kwargs: dict[str, Any] = {**data.task_columns, signature.outcome: data.outcome}
     if signature.stateful:

@@ -187,7 +187,9 @@ def _log_uniform_inverse(fn: Any, value: Array) -> Array:
 def _power(scale: Any, alpha: Any, u: Array) -> Array:
     """A Pareto: never below its scale, and never beyond the largest number."""
     most = math.log(jnp.finfo(jnp.result_type(u, float)).max) - jnp.log(scale) - 1e-4
-    return scale * jnp.exp(jnp.minimum(to_exponential(u) / alpha, most))
+    value = scale * jnp.exp(jnp.minimum(to_exponential(u) / alpha, most))
+    # The scale itself is outside of the support.
+    return jnp.maximum(value, scale * (1.0 + jnp.finfo(value.dtype).eps))
 
 
 def _power_inverse(scale: Any, alpha: Any, value: Array) -> Array:

@@ -74,8 +74,8 @@ def _matrix_normal_inverse(fn: Any, value: Array) -> Array:
         solved = _solve(matrix[..., None, :, :], jnp.swapaxes(right, -1, -2))
         return jnp.swapaxes(solved, -1, -2)
 
-    rows = columns_solved(fn.scale_tril_row, value - fn.loc)
-    both = columns_solved(fn.scale_tril_column, jnp.swapaxes(rows, -1, -2))
+    rows = columns_solved(jnp.asarray(fn.scale_tril_row), value - fn.loc)
+    both = columns_solved(jnp.asarray(fn.scale_tril_column), jnp.swapaxes(rows, -1, -2))
     return jnp.swapaxes(both, -1, -2)
 
 

@@ -2,12 +2,12 @@
 
     uv run python -m benchmarks calibration [LOOP ...]
 
-For each inner loop there are a few hundred problems with a known posterior. Of each problem: the mean
-of the draws less the true mean, in units of its Monte Carlo standard error (z of the mean); the log
-of the ratio of standard deviations, in units of its own standard error (z of the sd); and the log
-evidence less the true one, in units of the stated error. Without bias z has mean 0 and standard
-deviation 1. A stated error of the log evidence that covers also what is alike in all tasks is larger
-than most errors, so that the standard deviation of that z is smaller.
+For each inner loop there are a few hundred problems with a known posterior. Of each problem: the
+mean of the draws less the true mean, in units of its Monte Carlo standard error (z of the mean);
+the log of the ratio of standard deviations, in units of its own standard error (z of the sd); and
+the log evidence less the true one, in units of the stated error. Without bias z has mean 0 and
+standard deviation 1. A stated error of the log evidence that covers also what is alike in all tasks
+is larger than most errors, so that the standard deviation of that z is smaller.
 
 - coins: p ~ Beta(1, 1), 8 tosses of each of 200 coins, `grid` and `experts`; the posterior of each
   is a Beta distribution.

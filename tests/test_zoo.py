@@ -10,7 +10,7 @@ import scipy.stats as st
 from hypothesis import given, settings
 from hypothesis import strategies as some
 from numpyro import handlers
-from zoo import ATOMS, COUNTS, OUT_OF_SCOPE, OUTCOME, PRIOR, UNIVARIATE, VECTORS, ZOO
+from zoo import COUNTS, OUT_OF_SCOPE, UNIVARIATE, VECTORS, ZOO
 
 from bayes_badger.errors import BadgerError
 from bayes_badger.program import Data, lift
@@ -153,3 +153,142 @@ SCALED = {
 @given(some.sampled_from(sorted(SCALED)), some.floats(-4.0, 6.0))
 def test_maps_at_all_scales(name, log10):
     check_there_and_back(SCALED[name](jnp.float32(10.0**log10)), np.float32)
+
+
+def latents(scope, entries, parent, column):
+    """A program whose latents have these priors, moved by a latent and by a column."""
+    values = []
+    for at, entry in enumerate(entries.values()):
+        first, *rest = entry.at or (None,)
+        moved = [] if first is None else [first * jnp.exp(0.1 * jnp.tanh(parent + column)), *rest]
+        value = numpyro.sample(f"{scope}_{at}", entry.make(*moved))
+        values.append(jnp.tanh(0.1 * value.reshape(*value.shape[: jnp.ndim(column)], -1).sum(-1)))
+    return sum(values)
+
+
+def of_priors(shared, own):
+    """A program of these as latents of the lifetime, and of those as latents of a task."""
+
+    def model(x, y=None, *, age):
+        parent = numpyro.sample("parent", dist.Normal(0.0, 1.0))
+        common = latents("shared", shared, parent, 0.0)
+        with numpyro.plate("task", x.shape[0], dim=-2):
+            level = latents("own", own, parent, age)
+            with numpyro.plate("step", x.shape[1], dim=-1):
+                numpyro.sample("y", dist.Normal(common + level * x, 1.0), obs=y)
+
+    return model
+
+
+def of_outcome(entry):
+    """A program with that outcome, moved by a latent and by a column."""
+
+    def model(x, y=None):
+        with numpyro.plate("task", x.shape[0], dim=-2):
+            z = numpyro.sample("z", dist.Normal(0.0, 1.0))
+            with numpyro.plate("step", x.shape[1], dim=-1):
+                if entry.at:
+                    first = entry.at[0] * jnp.exp(0.1 * jnp.tanh(z) * jnp.tanh(x))
+                    fn = entry.make(first, *entry.at[1:])
+                else:
+                    fn = entry.make().expand(x.shape)
+                numpyro.sample("y", fn, obs=y)
+
+    return model
+
+
+def check_density(model, columns, task_columns):
+    """A lifted program's log density against NumPyro's own, at what the program draws."""
+    program = lift(model)
+    data = Data(columns, task_columns)
+    drawn = program.simulate(jax.random.key(1), data)
+    data = data._replace(outcome=drawn.outcome)
+    sites = {x.name: x.as_site(drawn.values[x.name]) for x in program.latents}
+    given_sites = handlers.substitute(handlers.seed(model, 0), data=sites)
+    trace = handlers.trace(given_sites).get_trace(
+        *columns.values(), y=drawn.outcome, **task_columns
+    )
+    priors = program.log_prior_by_site(drawn.values, task_columns, data.tasks)
+    for name, density in priors.items():
+        expected = np.sum(trace[name]["fn"].log_prob(trace[name]["value"]))
+        np.testing.assert_allclose(np.sum(density), expected, rtol=2e-4, atol=2e-4, err_msg=name)
+    rows = program.log_likelihood_of(drawn.values, data)
+    expected = trace["y"]["fn"].log_prob(trace["y"]["value"])
+    np.testing.assert_allclose(rows, expected, rtol=2e-4, atol=2e-4)
+    assert np.all(np.isfinite(rows))
+    return program
+
+
+X = {"x": jnp.linspace(-1.0, 2.0, 6).reshape(2, 3)}
+AGE = {"age": jnp.array([[0.3], [-0.6]])}
+CHEAP = ["normal", "log normal", "half normal", "exponential", "pareto", "uniform", "gumbel"]
+PRIORS = [name for name in ZOO if "prior" in ZOO[name].roles]
+OUTCOMES = [name for name in ZOO if "outcome" in ZOO[name].roles]
+QUICK = {
+    "log normal", "ordered logistic", "zero-inflated poisson", "hurdle gamma", "right-censored",
+    "multinomial logits", "normal above", "shifted exponential",
+}  # fmt: skip
+
+
+def test_priors_lift_with_their_own_density():
+    """Half of them are the lifetime's, half the tasks'; a test of each alone is slow."""
+    shared, own = ({name: ZOO[name] for name in CHEAP[start::2]} for start in (0, 1))
+    program = check_density(of_priors(shared, own), X, AGE)
+    assert program.prior_normal
+    assert not program.without_gradient
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PRIORS)
+def test_a_prior_lifts_with_its_own_density(name):
+    """As latent of a lifetime and of a task."""
+    program = check_density(of_priors({name: ZOO[name]}, {name: ZOO[name]}), X, AGE)
+    assert len(program.latents) == 3
+
+
+@pytest.mark.parametrize("name", slowly(OUTCOMES, set(OUTCOMES) - QUICK))
+def test_an_outcome_lifts_with_its_own_density(name):
+    program = check_density(of_outcome(ZOO[name]), X, {})
+    assert program.outcome.discrete == (name in COUNTS or "multinomial" in name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OUTCOMES)
+def test_information_is_the_variance_of_the_score(name):
+    """E[score scoreᵀ] by Monte Carlo, five standard errors; where it has a closed form."""
+    entry, n = ZOO[name], 20_000
+    at = jnp.asarray(entry.at, jnp.float32)
+    known = outcome_information(entry.make(*at))
+    if known is None:
+        assert type(entry.make(*at)).__name__ not in ("Normal", "Poisson", "BinomialProbs")
+        return
+    jacobian = jax.jacfwd(lambda at: outcome_information(entry.make(*at))[0])(at)
+    information = jacobian.T @ known[1] @ jacobian
+    drawn = entry.make(*at).sample(jax.random.key(0), (n,))
+    score = jax.vmap(jax.grad(lambda at, y: entry.make(*at).log_prob(y)), (None, 0))(at, drawn)
+    products = np.asarray(score[:, :, None] * score[:, None, :], float)
+    error = products.std(0) / np.sqrt(n)
+    assert np.all(np.abs(products.mean(0) - information) < 5 * error + 1e-3 * np.abs(information))
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: dist.Delta(1.0), "numpyro.deterministic('odd'"),
+        (lambda: dist.ImproperUniform(dist.constraints.real, (), ()), "dist.Normal(0.0, 100.0)"),
+        (lambda: dist.HurdleGamma(0.3, 2.0, 1.0), "dist.Bernoulli(...)"),
+        (lambda: dist.RightCensoredDistribution(dist.Normal(0.0, 1.0)), "dist.Normal(...)"),
+    ],
+)
+def test_what_no_latent_can_have_is_refused_by_name(make, words):
+    def model(x, y=None):
+        with numpyro.plate("task", x.shape[0], dim=-2):
+            odd = numpyro.sample("odd", make())
+            with numpyro.plate("step", x.shape[1], dim=-1):
+                numpyro.sample("y", dist.Normal(odd + x, 1.0), obs=y)
+
+    with pytest.raises(BadgerError) as error:
+        lift(model)
+    assert "'odd'" in str(error.value)
+    assert type(make()).__name__ in str(error.value)
+    assert words in str(error.value)

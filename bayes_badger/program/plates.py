@@ -1,12 +1,17 @@
-"""Refuses plates that do not follow the data, where NumPyro would broadcast in silence."""
+"""Refuses plates that do not follow the data, and priors that no latent can have.
+
+NumPyro would broadcast, or lose an atom, in silence.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
+from numpyro.distributions import ImproperUniform
 from numpyro.primitives import Messenger
 
 from bayes_badger.errors import BadgerError
+from bayes_badger.program.priors import why_no_prior
 from bayes_badger.signature import Signature
 
 TASK, STEP = "task", "step"
@@ -28,7 +33,7 @@ class PlateGuard(Messenger):
         self.sizes = {TASK: tasks, STEP: steps}
 
     def process_message(self, msg: Any) -> None:
-        """Raises BadgerError at the first plate of a wrong size or dim."""
+        """Raises BadgerError at the first plate of a wrong size or dim, or prior that cannot be."""
         frames = msg.get("cond_indep_stack") or ()
         if msg["type"] == "param" and frames:
             raise BadgerError(
@@ -41,8 +46,18 @@ class PlateGuard(Messenger):
                     f"{self.signature.program}: plate '{frame.name}' is at dim {frame.dim}: "
                     f"write {self.mended(frame.name)}"
                 )
+        if msg["type"] == "sample" and not msg["is_observed"]:
+            self._check_prior(msg["name"], msg["fn"], any(frame.name == STEP for frame in frames))
         if msg["type"] == "plate" and msg["name"] in self.sizes:
             self._check_size(msg["name"], *msg["args"])
+
+    def _check_prior(self, name: str, fn: Any, outcome: bool) -> None:
+        # Outcomes may be censored; but they have to be drawn, too.
+        reason = why_no_prior(name, fn)
+        if outcome and not isinstance(fn, ImproperUniform):
+            return
+        if reason is not None:
+            raise BadgerError(f"{self.signature.program}: {reason}")
 
     def mended(self, plate: str) -> str:
         """How the plate should be written."""

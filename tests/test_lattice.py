@@ -169,3 +169,14 @@ def test_draws_are_as_wide_as_what_was_integrated():
     weights = np.exp(log_likelihood(None, at) - 0.5 * at[:, 0] ** 2 - log_density - logs)
     again = np.average(ndtr(at[:, 0]), weights=weights)
     assert abs(again - true.mean()) < 5 * error * true.std()
+
+
+def test_evidence_that_is_impossible_everywhere_is_told_as_such():
+    """One integral of two; the other is what it would be alone."""
+
+    def log_likelihood(which, u):
+        return np.where(which == 0, -np.inf, -0.5 * u[:, 0] ** 2)
+
+    impossible, possible = integrate(log_likelihood, 2, 1)
+    assert impossible.log_evidence == -np.inf
+    assert abs(possible.log_evidence + 0.5 * np.log(2)) < 1e-5

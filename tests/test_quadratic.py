@@ -15,7 +15,7 @@ from bayes_badger.inner_loop._plan import make_plan
 from bayes_badger.inner_loop._split import split
 from bayes_badger.program import Data, lift, read_signature
 from bayes_badger.program.degrees import OTHER, degrees
-from bayes_badger.program.quadratic import is_linear_gaussian, not_quadratic
+from bayes_badger.program.quadratic import is_linear_gaussian, not_quadratic, support_moves
 
 X = jnp.array([[0.5, -1.0]])
 DATA = Data({"x": X}, {}, jnp.array([[0.3, 0.1]]))
@@ -201,3 +201,18 @@ def test_one_gaussian_is_not_the_posterior_of_what_is_folded():
 
 def _example(evidence):
     return data_of(evidence.padded())
+
+
+def after_a_start(x, y=None):
+    start = numpyro.sample("start", dist.HalfNormal(1.0))
+    with numpyro.plate("task", x.shape[0], dim=-2):
+        rate = numpyro.sample("rate", dist.LogNormal(0.0, 1.0))
+        with numpyro.plate("step", x.shape[1], dim=-1):
+            numpyro.sample("y", dist.Uniform(start, start + rate + x), obs=y)
+
+
+def test_a_support_that_latents_move_is_seen():
+    x = np.arange(12.0).reshape(3, 4)
+    for program, moves in ((after_a_start, True), (scaled, False)):
+        evidence = from_arrays(read_signature(program), {"x": x}, 1.0 + x / 20)
+        assert support_moves(lift(program, example=_example(evidence))) == moves

@@ -126,6 +126,7 @@ def test_a_program_that_does_not_describe_tasks_is_named(program, z, doubted):
     assert [float(found.errors[n]) for n in ("mu", "tau")] == pytest.approx(errors, rel=1e-2)
 
 
+@pytest.mark.slow
 def test_errors_are_right_where_nothing_is_closed(coins):
     program, y, evidence = coins
     found = learn(program, evidence, jax.random.key(0), Settings(starts=1))
@@ -135,6 +136,7 @@ def test_errors_are_right_where_nothing_is_closed(coins):
     assert found.warnings == ()
 
 
+@pytest.mark.slow
 def test_control_variates_take_noise_out_of_slopes(coins):
     """The same mean, against quadrature; and of the noise of long tasks little is left."""
     program, y, evidence = coins
@@ -150,6 +152,7 @@ def test_control_variates_take_noise_out_of_slopes(coins):
     assert (np.abs(off[1].sum(0)) < 5 * off[1].std(0) * np.sqrt(TASKS) + 1e-3).all()
 
 
+@pytest.mark.slow
 def test_a_density_with_a_jump_is_seen(coins):
     def rounded(x, y=None):
         mu = numpyro.param("mu", 0.0)

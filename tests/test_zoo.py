@@ -37,7 +37,9 @@ SLOW_TO_DRAW = {
 
 
 def slowly(names, slow):
-    return [pytest.param(name, marks=pytest.mark.slow) if name in slow else name for name in names]
+    return [
+        pytest.param(name, marks=pytest.mark.nightly) if name in slow else name for name in names
+    ]
 
 
 def test_every_distribution_is_here_or_has_a_reason_not_to_be():
@@ -238,7 +240,7 @@ def test_priors_lift_with_their_own_density():
     assert not program.without_gradient
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", PRIORS)
 def test_a_prior_lifts_with_its_own_density(name):
     """As latent of a lifetime and of a task."""
@@ -252,7 +254,7 @@ def test_an_outcome_lifts_with_its_own_density(name):
     assert program.outcome.discrete == (name in COUNTS or "multinomial" in name)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", OUTCOMES)
 def test_information_is_the_variance_of_the_score(name):
     """E[score scoreᵀ] by Monte Carlo, five standard errors; where it has a closed form."""

@@ -180,7 +180,8 @@ class Nested:
             found.append(total)
             if integrals:
                 own = np.array([x.error for x in integrals]).reshape(values.shape)
-                own = np.where(np.isfinite(own), own, GIVEN_UP) * np.exp(values - total[..., None])
+                known = np.where(np.isfinite(total), total, 0.0)  # else it is impossible
+                own = np.where(np.isfinite(own), own, GIVEN_UP) * np.exp(values - known[..., None])
                 errors = zip(own.sum((1, 2)), own.sum(2).max(1), strict=True)
                 self.errors |= dict(zip(_keys(which[some], points[some]), errors, strict=True))
         return np.concatenate(found)

@@ -53,7 +53,11 @@ LogLikelihood = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def integrate(
-    log_likelihood: LogLikelihood, count: int, dims: int, tolerance: float = 1e-4
+    log_likelihood: LogLikelihood,
+    count: int,
+    dims: int,
+    tolerance: float = 1e-4,
+    most: int = NODES,
 ) -> list[Integral]:
     """Integrates likelihoods over standard normal priors.
 
@@ -63,14 +67,17 @@ def integrate(
         count: How many integrals.
         dims: Dimensions of each, 1 to 3.
         tolerance: Error estimate, in nats, at which an integral is done.
+        most: No smaller cells are tried for an integral that has so many nodes already.
 
     Returns:
-        One result for each; where `error` is above the tolerance, it was not reached.
+        One result for each; where `error` is above the tolerance, it was not reached. An integral
+        over evidence that is impossible everywhere is minus infinity, without an error.
     """
     search = [_start(dims) for _ in range(count)]
     beta = np.zeros(count)
     searching = np.arange(count)
     found: dict[int, Lattice] = {}
+    impossible: dict[int, Integral] = {}
     for _ in range(ROUNDS):
         if not len(searching):
             break
@@ -79,6 +86,9 @@ def integrate(
         )
         still = []
         for i, lattice, whole in zip(searching.tolist(), done, closed, strict=True):
+            if not np.isfinite(lattice.log_likelihood).any():
+                impossible[i] = Integral(-np.inf, 0.0, (lattice,))
+                continue
             if not whole:
                 # The mass is far away: go on in longer strides.
                 search[i] = _coarser(lattice, beta[i])
@@ -100,7 +110,7 @@ def integrate(
             else:
                 found[i] = search[i]
         searching = np.array(still, int)
-    results = _refined(log_likelihood, found, tolerance)
+    results = _refined(log_likelihood, found, tolerance, most) | impossible
     for i in searching.tolist():
         # Never found: its mass is absurdly far from the prior.
         results[i] = Integral(search[i].log_integral(), np.inf, (search[i],))
@@ -108,7 +118,7 @@ def integrate(
 
 
 def _refined(
-    log_likelihood: LogLikelihood, start: dict[int, Lattice], tolerance: float
+    log_likelihood: LogLikelihood, start: dict[int, Lattice], tolerance: float, most: int
 ) -> dict[int, Integral]:
     """Shifted lattices for each integral, with smaller cells until they agree."""
     results: dict[int, Integral] = {}
@@ -128,7 +138,7 @@ def _refined(
             value = logsumexp(values) - float(np.log(len(SHIFTS)))
             results[i] = Integral(value, float(np.ptp(values)), together)
             size = sum(len(lattice.index) for lattice in together)
-            if not results[i].error < tolerance and size < NODES:
+            if not results[i].error < tolerance and size < most:
                 lattices[i] = _finer(together[0], 1.0)
                 again.append(i)
         left = again

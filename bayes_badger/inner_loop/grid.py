@@ -15,6 +15,7 @@ from bayes_badger.inner_loop._integrated import DrawSettings, integrate_all, spl
 from bayes_badger.inner_loop._split import Split, split
 from bayes_badger.inner_loop.protocol import Report, silent
 from bayes_badger.program import Program
+from bayes_badger.program.quadratic import support_moves
 
 # Nodes that an integral takes, by its dimensions: of the order of what was seen on the models here.
 NODES = {0: 1, 1: 150, 2: 2_000, 3: 30_000}
@@ -44,6 +45,8 @@ class Grid(eqx.Module):
         found = split(program, evidence)
         if isinstance(found, str):
             return found
+        if any(found.lattice) and support_moves(program):
+            return "cannot integrate over an outcome whose support depends on latents"
         needed = work(found, evidence)
         if needed > self.settings.evaluations:
             return (

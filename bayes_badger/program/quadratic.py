@@ -13,6 +13,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool
@@ -82,6 +83,25 @@ def positions(program: Program) -> dict[str, range]:
         places[latent.name] = range(at[latent.scope], at[latent.scope] + latent.size)
         at[latent.scope] += latent.size
     return places
+
+
+def support_moves(program: Program) -> bool:
+    """Whether what the outcome can be depends on any latent, as of a time after an unknown start.
+
+    Then the likelihood of the latents ends in a step, over which no rule of quadrature converges
+    quickly.
+    """
+    key, data = jax.random.key(0), program.example
+    drawn = program.simulate(key, data)
+    data = data._replace(outcome=drawn.outcome)
+    names = [latent.name for latent in program.latents]
+    values = [jnp.asarray(drawn.values[name]) for name in names]
+
+    def inside(*values: Array) -> Array:
+        return program.supports(dict(zip(names, values, strict=True)), data)
+
+    seeds = [np.ones((*x.shape, 1), np.int8) for x in values]
+    return any(x.any() for x in degrees(inside, values, seeds))
 
 
 def is_linear_gaussian(program: OneTask, data: Data) -> bool:

@@ -25,13 +25,16 @@ from bayes_badger.inner_loop._density import parts_of
 from bayes_badger.inner_loop._interpolation import draw as draw_interpolated
 from bayes_badger.inner_loop._lattice import Integral, Lattice, logsumexp
 from bayes_badger.inner_loop._quadratic import CELLS, Arrow, Points
-from bayes_badger.inner_loop._quadrature import integrate
+from bayes_badger.inner_loop._quadrature import NODES, integrate
 from bayes_badger.inner_loop._split import Split
 from bayes_badger.inner_loop.protocol import Report
 from bayes_badger.program import LIFETIME, Program
 
 # Integrals over tasks that are held in memory at once, by the dimensions of their lattice.
 AT_ONCE = {0: 100_000, 1: 20_000, 2: 4_000, 3: 1_000}
+# Where lattices are nested, so many nodes of one are enough, by its dimensions: that of a task is
+# integrated at every lifetime, most of which do not matter, and each lifetime costs all tasks.
+WITHIN = {1: 3_000, 2: 40_000, 3: 600_000}
 # What an integral that was given up counts as an error, in nats.
 GIVEN_UP = 1e3
 # Independence Metropolis: until so few draws were never moved, but within these steps.
@@ -102,7 +105,8 @@ class Nested:
             share = np.exp(values - logsumexp(values))
             error, worst = self._error_of_tasks(which, np.zeros((states, 0)), share)
             return Outer(values, error, (), by_task, worst)
-        integrals = tuple(integrate(self._of_lifetimes, states, dims, self.tolerance))
+        most = WITHIN[dims] if self.split.tasks_are_summed else NODES
+        integrals = tuple(integrate(self._of_lifetimes, states, dims, self.tolerance, most))
         values = np.array([integral.log_evidence for integral in integrals])
         share = np.exp(values - logsumexp(values))
         errors = [integral.error for integral in integrals]
@@ -207,7 +211,8 @@ class Nested:
         if not dims:
             values = log_likelihood(np.arange(count), np.zeros((count, 0)))
             return self._kept(which, points, values.reshape(shape), [])
-        integrals = integrate(log_likelihood, count, dims, self.tolerance)
+        most = WITHIN[dims] if self.split.lattice.lifetime else NODES
+        integrals = integrate(log_likelihood, count, dims, self.tolerance, most)
         values = np.array([x.log_evidence for x in integrals]).reshape(shape)
         return self._kept(which, points, values, integrals)
 

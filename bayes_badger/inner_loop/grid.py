@@ -14,11 +14,15 @@ from bayes_badger.evidence import Evidence
 from bayes_badger.inner_loop._integrated import DrawSettings, integrate_all, split_for
 from bayes_badger.inner_loop._split import Split, split
 from bayes_badger.inner_loop.protocol import Report, silent
-from bayes_badger.program import Program
+from bayes_badger.program import TASK, Program
 from bayes_badger.program.quadratic import support_moves
 
 # Nodes that an integral takes, by its dimensions: of the order of what was seen on the models here.
 NODES = {0: 1, 1: 150, 2: 2_000, 3: 30_000}
+
+
+# Evaluations that a quantile costs which has no closed form.
+NUMERICAL = 300
 
 
 class Settings(DrawSettings):
@@ -47,7 +51,7 @@ class Grid(eqx.Module):
             return found
         if any(found.lattice) and support_moves(program):
             return "cannot integrate over an outcome whose support depends on latents"
-        needed = work(found, evidence)
+        needed = work(program, found, evidence)
         if needed > self.settings.evaluations:
             return (
                 f"would need some {needed:.0e} evaluations of a row, more than its setting "
@@ -66,11 +70,15 @@ class Grid(eqx.Module):
         return dataclasses.replace(posterior, notes=(told(program, found), *posterior.notes))
 
 
-def work(found: Split, evidence: Evidence) -> float:
-    """Evaluations of the log density of a row, roughly."""
+def work(program: Program, found: Split, evidence: Evidence) -> float:
+    """Evaluations of the log density of a row, roughly, or what costs as much."""
     lifetime = NODES[len(found.lattice.lifetime)] * found.n_lifetime_states
     task = NODES[len(found.lattice.task)] * found.n_task_states
-    return float(lifetime * task * max(evidence.n_rows, evidence.n_tasks))
+    numerical = any(
+        not latent.closed_form for latent in program.select(TASK) if latent.name in found.names
+    )
+    each = max(evidence.n_rows, evidence.n_tasks * (NUMERICAL if numerical else 1))
+    return float(lifetime * task * each)
 
 
 def told(program: Program, found: Split) -> str:

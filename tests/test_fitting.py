@@ -253,7 +253,7 @@ def test_a_run_is_stored_and_read_back(tmp_path):
         assert group.to_dataset().equals(again.tree[name].to_dataset()), name
     assert again.program is None
     lines = (run.path / "metrics.jsonl").read_text().splitlines()
-    assert json.loads(lines[-1])["stage"] == "looking for tasks that are unlike"
+    assert json.loads(lines[-1])["stage"] == "looking for doubts"
 
 
 def test_the_same_seed_gives_the_same_draws():

@@ -214,11 +214,15 @@ class Compilations(logging.Handler):
         self.logger = logging.getLogger("jax")
         self.logger.addHandler(self)
         self.logger.propagate = False
+        # The command line, where it ran before in this process, shows errors alone.
+        self.level = self.logger.level
+        self.logger.setLevel(logging.DEBUG)
         return self.count
 
     def __exit__(self, *_):
         jax.config.update("jax_log_compiles", False)
         self.logger.removeHandler(self)
+        self.logger.setLevel(self.level)
         self.logger.propagate = True
 
 

@@ -59,7 +59,8 @@ def looking(monkeypatch, more=(0.0, 0.0, 0.0)):
         told = np.asarray(posterior.messages)[0][np.ix_(at, tasks)] + np.asarray(more)[tasks]
         shape = (*told.shape, 1)
         latents = 7.0 + np.zeros((*shape, 1))
-        return OfTasks(told, latents, np.zeros(shape, int), np.full(told.shape, 400.0))
+        effective, error = np.full(told.shape, 400.0), np.full(told.shape, 0.05)
+        return OfTasks(told, latents, np.zeros(shape, int), effective, error)
 
     monkeypatch.setattr(given, "_asked", asked)
 

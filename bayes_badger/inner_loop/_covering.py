@@ -97,7 +97,7 @@ def trapezoid(
 
     Example:
         >>> points, logs = trapezoid(1, 12, 0.8, 3)
-        >>> print(np.round(np.exp(logs) @ points[:, 0] ** 2, 5))
+        >>> print(np.round(np.exp(logs) @ points[:, 0] ** 2, 3))
         1.0
     """
     shift = np.array([(which * part) % 1.0 - 0.5 for part in _EVENLY[dims]])

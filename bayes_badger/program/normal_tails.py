@@ -57,8 +57,8 @@ def exp_within(log_value: Float[Array, " ..."]) -> Float[Array, " ..."]:
     neither they nor their derivatives are infinite.
 
     Example:
-        >>> print(exp_within(jnp.array([-1e4, 0.0, 1e4], jnp.float32)))
-        [1.1754986e-38 1.0000000e+00 3.4027979e+38]
+        >>> [f"{x:.2e}" for x in exp_within(jnp.array([-1e4, 0.0, 1e4], jnp.float32))]
+        ['1.18e-38', '1.00e+00', '3.40e+38']
     """
     limits = jnp.finfo(jnp.result_type(log_value, float))
     return jnp.exp(jnp.clip(log_value, math.log(limits.tiny) + _NEAR, math.log(limits.max) - _NEAR))

@@ -51,7 +51,7 @@ AT_ONCE = 2**17
 MANY, WIDE = 512, 4
 # Padded cells for each row up to which all tasks are padded at once.
 EVEN = 2
-# Lifetimes at which it is looked at along which directions tasks are bent.
+# Lifetimes at which the directions are sought in which tasks are nonlinear.
 LOOKED_AT = 3
 
 

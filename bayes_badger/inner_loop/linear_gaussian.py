@@ -22,8 +22,7 @@ from bayes_badger.program import Program
 def is_linear_gaussian(program: Program, evidence: Evidence) -> bool:
     """Whether the log density is quadratic in all latents together, with a prior N(0, I).
 
-    Tried on the evidence at hand (`exact` says how), in which rows must be like those that are
-    asked about.
+    Proved from the traced program (`program.quadratic`), so that it holds for other rows too.
     """
     whole = program.prior_normal and not program.factors
     return whole and exact.make(exact.Settings()).why_not(program, evidence) is None

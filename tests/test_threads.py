@@ -4,15 +4,16 @@ Python is made to switch between threads a thousand times as often as usual, so 
 can meet do meet.
 """
 
-import logging
 import sys
 import threading
 import warnings
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import equinox as eqx
 import jax
+import jax.monitoring
 import jax.numpy as jnp
 import numpy as np
 import numpyro
@@ -196,34 +197,20 @@ def test_experts_in_two_threads_are_those_of_one():
 # --- many tasks, on several threads of one call
 
 
-class Compilations(logging.Handler):
-    """Counts what JAX says that it compiles: names, shapes and types."""
+@contextmanager
+def compilations():
+    """Counts what JAX lowers, by the names of the functions, whether or not the disk has it."""
+    count = Counter()
 
-    def __init__(self):
-        super().__init__()
-        self.count = Counter()
+    def heard(event, seconds, **about):
+        if event == "/jax/core/compile/jaxpr_to_mlir_module_duration":
+            count[about["fun_name"]] += 1
 
-    def emit(self, record):
-        said = record.getMessage()
-        if said.startswith("Compiling "):
-            self.count[said] += 1
-
-    def __enter__(self):
-        # For all threads: `jax.log_compiles` would be for this one alone.
-        jax.config.update("jax_log_compiles", True)
-        self.logger = logging.getLogger("jax")
-        self.logger.addHandler(self)
-        self.logger.propagate = False
-        # The command line, where it ran before in this process, shows errors alone.
-        self.level = self.logger.level
-        self.logger.setLevel(logging.DEBUG)
-        return self.count
-
-    def __exit__(self, *_):
-        jax.config.update("jax_log_compiles", False)
-        self.logger.removeHandler(self)
-        self.logger.setLevel(self.level)
-        self.logger.propagate = True
+    jax.monitoring.register_event_duration_secs_listener(heard)
+    try:
+        yield count
+    finally:
+        jax.monitoring.unregister_event_duration_listener(heard)
 
 
 @pytest.fixture(scope="module")
@@ -267,7 +254,7 @@ def test_chunks_are_compiled_once_and_before_other_threads_begin(coin_program, m
             told.append(done)
 
         jax.clear_caches()
-        with Compilations() as count:
+        with compilations() as count:
             values = _chunks.over_chunks(evidence, work, report, "work")
         found[cores] = values, count
         assert traced == [threading.get_ident()] * 2

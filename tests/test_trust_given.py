@@ -17,7 +17,7 @@ import bayes_badger as bb
 from bayes_badger.belief import Draws, Posterior
 from bayes_badger.evidence import from_arrays
 from bayes_badger.inner_loop import _lifetime, _lifetime_rounds
-from bayes_badger.inner_loop._given import OfTasks
+from bayes_badger.inner_loop._evidence_of_task import OfTasks
 from bayes_badger.inner_loop.experts import Experts
 from bayes_badger.inner_loop.messages import at_draws
 from bayes_badger.inner_loop.protocol import silent

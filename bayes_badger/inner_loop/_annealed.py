@@ -28,7 +28,7 @@ from jaxtyping import Array, Float, Key
 
 from bayes_badger.inner_loop._chunks import each_task
 from bayes_badger.inner_loop._climb import Climbed, climb
-from bayes_badger.inner_loop._given import Given, straight_one, weighed_one
+from bayes_badger.inner_loop._evidence_of_task import Given, straight_one, weighed_one
 from bayes_badger.inner_loop._held import Held
 from bayes_badger.inner_loop._offline import Effort
 from bayes_badger.inner_loop._policy import Untaught

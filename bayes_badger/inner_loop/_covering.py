@@ -70,7 +70,8 @@ class Integral(NamedTuple):
     Attributes:
         log_evidence: In nats.
         log_weights: Of the points, normalised, `[m]`.
-        effective: Effective number of points.
+        effective: Effective number of points: their number times the share of it that as many
+            independent draws of the proposals would have.
         error: Estimated error of the log evidence, in nats.
     """
 
@@ -170,7 +171,9 @@ def integral(found: Proposals, log_joint: Float[Array, " m"]) -> Integral:
     log_weights = jnp.where(jnp.isfinite(total), logs - total, -jnp.inf)
     halves = jnp.where(jnp.isfinite(log_joint), found.halves + log_joint, -jnp.inf)
     first, second = jax.scipy.special.logsumexp(halves, axis=1)
-    effective = 1.0 / jnp.maximum((jnp.exp(log_weights) ** 2).sum(), 1e-30)
+    # Some nodes of a rule count for little by design: what matters is how evenly proposals weigh.
+    spread = jax.scipy.special.logsumexp(2 * log_weights - found.log_base)
+    effective = jnp.nan_to_num(len(logs) * jnp.exp(-spread))
     return Integral(total, log_weights, effective, jnp.abs(first - second))
 
 

@@ -19,7 +19,8 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from bayes_badger.inner_loop import _rounds
 from bayes_badger.inner_loop._chunks import CHUNK, Chunk
-from bayes_badger.inner_loop._given import Asked, OfTasks, of_chunk
+from bayes_badger.inner_loop._evidence_of_task import OfTasks
+from bayes_badger.inner_loop._given import Asked, of_chunk
 from bayes_badger.inner_loop._in_double import PRIOR, density, prior_density
 from bayes_badger.inner_loop._offline import Effort
 from bayes_badger.inner_loop._plan import prior_society
@@ -107,7 +108,7 @@ class _Slab(NamedTuple):
 
     each: _Each
     which: list[int]
-    how: tuple[Effort, bool, int, bool]
+    how: tuple[Effort, str, int, bool]
 
 
 class FewTasks:
@@ -222,7 +223,7 @@ class FewTasks:
             np.arange(len(some)) < len(which),
         )
         carried = some[0].log_weight is not None
-        return _Slab(each, which, (asked.effort, asked.plan.straight, self.points, carried))
+        return _Slab(each, which, (asked.effort, asked.kind, self.points, carried))
 
     def _prior(self, asked: Asked) -> Society:
         experts = 1 if asked.plan.straight else asked.experts
@@ -256,10 +257,10 @@ def _worked(
     tasks: _Tasks,
     each: _Each,
     orders: _Orders,
-    how: tuple[Effort, bool, int, bool],
+    how: tuple[Effort, str, int, bool],
     batches: int,
 ) -> tuple[Rounds, Drawn]:
-    effort, straight, points, carried = how
+    effort, kind, points, carried = how
 
     def of(own: _Each) -> tuple[Rounds, Drawn]:
         offer_of = jax.eval_shape(
@@ -288,12 +289,12 @@ def _worked(
                     program,
                     own.prior,
                     inside,
-                    jax.random.split(key, size),
+                    (jax.random.split(key, size), jnp.zeros((size, program.task_size))),
                     single,
                     own.discrete,
                     tasks.states,
                     effort,
-                    straight,
+                    kind,
                     1,
                 )
 

@@ -2,11 +2,11 @@
 
     log p(D_i | a) = log ∫ p(z | a) p(D_i | z, a) dz
 
-Given a, tasks do not touch each other. Where one Gaussian is the posterior of z a climb gives the
-integral in closed form; else a few experts climb, are refitted where asked for, and points that
-cover the posterior around them give it: by quadrature in one and two dimensions, by importance
-weights in more (`_covering`). The points are the same at every lifetime but for the experts' own
-places, so that what error they have hardly differs from one lifetime to the next.
+Given a, tasks do not touch each other. Each is asked in one of several ways (`_evidence_of_task`):
+in closed form, by one Gaussian at its mode, or by several experts; points that cover its posterior
+around these give the integral by quadrature in one and two dimensions, by importance weights in
+more (`_covering`). The points are the same at every lifetime but for the Gaussians' own places, so
+that what error they have hardly differs from one lifetime to the next.
 """
 
 from __future__ import annotations
@@ -18,11 +18,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from bayes_badger.evidence import Evidence
 from bayes_badger.evidence.compiled import data_of
-from bayes_badger.inner_loop import _small as small
 from bayes_badger.inner_loop._chunks import (
     CHUNK,
     Chunk,
@@ -32,18 +31,20 @@ from bayes_badger.inner_loop._chunks import (
     positions,
     through_chunks,
 )
-from bayes_badger.inner_loop._climb import expand
-from bayes_badger.inner_loop._covering import drawn, integral, proposals
-from bayes_badger.inner_loop._held import Held
-from bayes_badger.inner_loop._offline import Effort, climbed_into, log_joint_of
+from bayes_badger.inner_loop._evidence_of_task import (
+    Given,
+    OfTasks,
+    single_one,
+    straight_one,
+    weighed_one,
+    without_latents,
+)
+from bayes_badger.inner_loop._offline import Effort
 from bayes_badger.inner_loop._plan import Plan, bent_plan, make_plan, prior_society
-from bayes_badger.inner_loop._policy import Untaught
 from bayes_badger.inner_loop._portions import at_one_length
-from bayes_badger.inner_loop._refit import refitted
 from bayes_badger.inner_loop._society import Society
 from bayes_badger.inner_loop.protocol import Report, silent
-from bayes_badger.program import Data, OneTask, Program
-from bayes_badger.program.program import SIGMA_POINTS
+from bayes_badger.program import Data, Program
 
 # Lifetimes of a task that are computed at once, times rows and experts.
 AT_ONCE = 2**17
@@ -53,42 +54,8 @@ MANY, WIDE = 512, 4
 EVEN = 2
 # Lifetimes at which the directions are sought in which tasks are nonlinear.
 LOOKED_AT = 3
-
-
-class Given(Held):
-    """A program in which all that tasks share is held fixed: a task's own flat vector is left."""
-
-    program: Program
-    lifetime: Float[Array, " lifetime"]
-    discrete: Mapping[str, Array]
-
-    def rows_and_factors(self, z: Float[Array, " z"], data: Data) -> tuple[Array, Array]:
-        """Log likelihood of each row of one task, and of its own factors."""
-        u = jnp.concatenate([self.lifetime, z])
-        return self.program.rows_and_factors(u, data, self.discrete, own=True)
-
-    def outcome_parameters(self, z: Float[Array, " z"], data: Data) -> tuple[Array, Array]:
-        """The parameters of each outcome's family, and the information of an outcome on them."""
-        u = jnp.concatenate([self.lifetime, z])
-        return self.program.outcome_parameters(u, data, self.discrete)
-
-
-class OfTasks(NamedTuple):
-    """What tasks say of some lifetimes, `[lifetime, task, ...]`.
-
-    Attributes:
-        log_evidence: log p(D_i | a), in nats.
-        latents: Draws of each task's flat vector given a, `[..., draw, z]`.
-        states: Which assignment of the task's discrete latents each has, `[..., draw]`.
-        effective: Effective number of the points that gave it; infinite for closed forms.
-        error: Estimated error of the log evidence, in nats.
-    """
-
-    log_evidence: Any
-    latents: Any
-    states: Any
-    effective: Any
-    error: Any
+# How a task is asked: in closed form, by one Gaussian at its mode, by several experts.
+STRAIGHT, SINGLE, SEVERAL = "straight", "single", "several"
 
 
 def plan_given(program: Program, data: Data, discrete: Mapping[str, Array]) -> Plan:
@@ -121,17 +88,40 @@ class Asked(NamedTuple):
     draws: int = 1
     search: bool = False
 
+    @property
+    def kind(self) -> str:
+        """The way in which a task is asked."""
+        if self.plan.straight:
+            return STRAIGHT
+        return SINGLE if self.experts == 1 and not self.effort.refits else SEVERAL
 
-def portion_given(evidence: Evidence, hard: np.ndarray) -> Portion:
-    """All tasks, of which some are hard, `[task]`."""
-    if not hard.any():
-        return Portion(chunks_given(evidence), ())
-    kinds = []
-    for kind in (~hard, hard):
-        at = np.flatnonzero(kind)
+
+class Portion(NamedTuple):
+    """Some tasks, those of each kind by themselves, for each kind is asked in its own way.
+
+    Attributes:
+        kinds: Chunks of the tasks of each kind; none where there is no such task.
+    """
+
+    kinds: tuple[Sequence[Chunk], ...]
+
+    @property
+    def tasks(self) -> int:
+        """How many there are."""
+        return sum(chunk.real for kind in self.kinds for chunk in kind)
+
+
+def portion_given(evidence: Evidence, kind: Int[np.ndarray, " task"], kinds: int) -> Portion:
+    """All tasks, by the number of their kind, `[task]`, of so many kinds."""
+    found: list[Sequence[Chunk]] = []
+    for i in range(kinds):
+        at = np.flatnonzero(kind == i)
+        if len(at) == evidence.n_tasks:
+            found.append(chunks_given(evidence))
+            continue
         made = chunks_given(evidence.select(at)) if len(at) else []
-        kinds.append([x._replace(tasks=at[x.tasks]) for x in made])
-    return Portion(*kinds)
+        found.append([x._replace(tasks=at[x.tasks]) for x in made])
+    return Portion(tuple(found))
 
 
 def chunks_given(evidence: Evidence) -> list[Chunk]:
@@ -160,6 +150,7 @@ def tasks_at(
     asked: Asked,
     keys: tuple[Key[Array, " task"], Key[Array, " lifetime"]],
     report: Report = silent,
+    starts: Float[np.ndarray, "lifetime z"] | None = None,
 ) -> OfTasks:
     """All tasks at some lifetimes.
 
@@ -172,8 +163,9 @@ def tasks_at(
         asked: What of each task, and how.
         keys: One for each task, for its points; one for each lifetime, for the draws.
         report: Is told how far it has come.
+        starts: Where, at each lifetime, the climb to a single mode begins; by default at 0.
     """
-    work = _asking(program, lifetimes, discrete, asked, keys)
+    work = _asking(program, lifetimes, discrete, asked, keys, starts)
     found = _through(chunks, work, report)
     return OfTasks(*(np.swapaxes(x, 0, 1) for x in found))
 
@@ -218,12 +210,15 @@ def _asking(
     discrete: Mapping[str, Array],
     asked: Asked,
     keys: tuple[Key[Array, " task"], Key[Array, " lifetime"]],
+    starts: np.ndarray | None = None,
 ) -> Callable[[np.ndarray, Data, Any], OfTasks]:
-    straight = asked.plan.straight
-    prior = prior_society(asked.plan, 1 if straight else asked.experts, program.task_size)
+    alone = asked.kind != SEVERAL
+    prior = prior_society(asked.plan, 1 if alone else asked.experts, program.task_size)
     points = jnp.asarray(lifetimes, jnp.float32)
+    begin = np.zeros((points.shape[-2], program.task_size)) if starts is None else starts
+    begun = jnp.asarray(begin, jnp.float32)
     states = {name: jnp.asarray(x) for name, x in asked.states.items()}
-    how = asked.effort, straight, asked.draws, asked.search
+    how = asked.effort, asked.kind, asked.draws, asked.search
     of_tasks = np.asarray(jax.random.key_data(keys[0]))
 
     def work(tasks: np.ndarray, data: Data, seen: Any) -> OfTasks:
@@ -231,26 +226,9 @@ def _asking(
         alone = points[index] if points.ndim == 3 else None
         own = data, seen, jax.random.wrap_key_data(jnp.asarray(of_tasks[tasks])), index, alone
         shared = None if points.ndim == 3 else points
-        return _of_chunk(program, prior, own, keys[1], shared, discrete, states, *how)
+        return _of_chunk(program, prior, own, (keys[1], begun), shared, discrete, states, *how)
 
     return work
-
-
-class Portion(NamedTuple):
-    """Some tasks, as they are asked.
-
-    Attributes:
-        easy: Those that are asked as usual.
-        hard: Those that are known to be hard, asked otherwise.
-    """
-
-    easy: Sequence[Chunk]
-    hard: Sequence[Chunk]
-
-    @property
-    def tasks(self) -> int:
-        """How many there are."""
-        return sum(chunk.real for kind in self for chunk in kind)
 
 
 def tasks_by_effort(
@@ -258,23 +236,24 @@ def tasks_by_effort(
     portion: Portion,
     lifetimes: Float[np.ndarray, "lifetime a"],
     discrete: Mapping[str, Array],
-    asked: tuple[Asked, Asked],
+    asked: Sequence[Asked],
     keys: tuple[Key[Array, " task"], Key[Array, ""]],
     report: Report = silent,
 ) -> OfTasks:
-    """All tasks at some lifetimes, as `tasks_at`, of which those that are hard are asked otherwise.
+    """All tasks at some lifetimes, as `tasks_at`, those of each kind as is asked of that kind.
 
     Args:
         program: The lifted program.
         portion: The tasks.
         lifetimes: Coordinates that all tasks share.
         discrete: Values of discrete latents that all tasks share, by name.
-        asked: What of tasks, and what of hard ones.
+        asked: What of the tasks of each kind.
         keys: One for each task, for its points; one for the draws.
         report: Is told how far it has come.
     """
     found, order = [], []
-    for chunks, how, own in zip(portion, asked, _draw_keys(keys[1], len(lifetimes)), strict=True):
+    draw_keys = _draw_keys(keys[1], len(lifetimes), len(asked))
+    for chunks, how, own in zip(portion.kinds, asked, draw_keys, strict=True):
         if chunks:
             both = keys[0], own
             found.append(tasks_at(program, chunks, lifetimes, discrete, how, both, report))
@@ -290,36 +269,41 @@ def log_evidence_by_effort(
     portion: Portion,
     lifetimes: Float[np.ndarray, "lifetime a"],
     discrete: Mapping[str, Array],
-    asked: tuple[Asked, Asked],
+    asked: Sequence[Asked],
     keys: tuple[Key[Array, " task"], Key[Array, ""]],
 ) -> Float[np.ndarray, " lifetime"]:
     """Log evidence of all tasks, as `log_evidence_at`; arguments as of `tasks_by_effort`."""
     total = np.zeros(len(lifetimes))
-    for chunks, how, own in zip(portion, asked, _draw_keys(keys[1], len(lifetimes)), strict=True):
+    draw_keys = _draw_keys(keys[1], len(lifetimes), len(asked))
+    for chunks, how, own in zip(portion.kinds, asked, draw_keys, strict=True):
         if chunks:
             total += log_evidence_at(program, chunks, lifetimes, discrete, how, (keys[0], own))
     return total
 
 
-def _draw_keys(key: Key[Array, ""], lifetimes: int) -> tuple[Array, Array]:
-    """Draws of tasks of both kinds must not be alike."""
-    return jax.random.split(key, lifetimes), jax.random.split(jax.random.fold_in(key, 1), lifetimes)
+def _draw_keys(key: Key[Array, ""], lifetimes: int, kinds: int) -> list[Array]:
+    """Draws of tasks of different kinds must not be alike."""
+    each = [key, *(jax.random.fold_in(key, i) for i in range(1, kinds))]
+    return [jax.random.split(x, lifetimes) for x in each]
 
 
 def of_chunk(
     program: Program,
     prior: Society,
     tasks: tuple[Data, Array, Key[Array, " task"], Array, Array | None],
-    draw_keys: Key[Array, " lifetime"],
+    at_each: tuple[Key[Array, " lifetime"], Float[Array, "lifetime z"]],
     lifetimes: Array | None,
     discrete: Mapping[str, Array],
     states: Mapping[str, Array],
     effort: Effort,
-    straight: bool,
+    kind: str,
     draws: int,
     search: bool = False,
 ) -> OfTasks:
-    """What the tasks of a chunk say, `[task, lifetime, ...]`, within what is compiled."""
+    """What the tasks of a chunk say, `[task, lifetime, ...]`, within what is compiled.
+
+    `at_each` lifetime there is a key for draws, and a place where a climb to a single mode begins.
+    """
     batch = max(1, AT_ONCE // (tasks[0].steps * len(prior.log_weights)))
 
     def one(xs: tuple[Data, Array, Array, Array, Array | None]) -> OfTasks:
@@ -327,16 +311,18 @@ def of_chunk(
         at_which = lifetimes if alone is None else alone
         data = jax.tree.map(lambda x: x[None], data)
 
-        def at(xs: tuple[Array, Array]) -> OfTasks:
-            lifetime, draw_key = xs
+        def at(xs: tuple[Array, tuple[Array, Array]]) -> OfTasks:
+            lifetime, (draw_key, start) = xs
             draw = jax.random.split(jax.random.fold_in(draw_key, index), 2)
 
             def under(state: Mapping[str, Array]) -> OfTasks:
                 given = Given(program, lifetime, {**discrete, **state})
                 if not given.size:
                     return without_latents(given, data, seen, draws)
-                if straight:
+                if kind == STRAIGHT:
                     return straight_one(given, data, seen, draw[0], draws)
+                if kind == SINGLE:
+                    return single_one(given, start, data, seen, draw[0], effort, draws)
                 return weighed_one(given, prior, data, seen, key, draw[0], effort, draws, search)
 
             if not states:
@@ -350,75 +336,9 @@ def of_chunk(
             error = jnp.where(share > 0, share * each.error, 0.0).sum()
             return OfTasks(total, latents, which, effective, error)
 
-        return in_batches(at, (at_which, draw_keys), batch)
+        return in_batches(at, (at_which, at_each), batch)
 
     return each_task(one, tasks)
 
 
 _of_chunk = eqx.filter_jit(of_chunk)
-
-
-def without_latents(given: Given, data: Data, seen: Array, draws: int) -> OfTasks:
-    rows, factors = given.rows_and_factors(jnp.zeros(0), data)
-    total = jnp.where(seen, rows, 0.0).sum() + factors
-    latents, states = jnp.zeros((draws, 0)), jnp.zeros(draws, int)
-    return OfTasks(total, latents, states, jnp.array(jnp.inf), jnp.zeros(()))
-
-
-def straight_one(given: OneTask, data: Data, seen: Array, key: Array, draws: int) -> OfTasks:
-    """Of one task, in closed form: at its mode, for in single precision far from it is rough."""
-    eye, zero = jnp.eye(given.size), jnp.zeros(given.size)
-    at = expand(given, zero, eye, data, seen)
-    half = small.root_of_inverse(eye + at.information)
-    mode = small.matvec(half, small.matvec(half.T, at.score))
-    # The information is the same everywhere: it is not asked for again.
-    height, score = _height_and_slope(given, mode, data, seen)
-    slope = small.matvec(half.T, score - mode)
-    log_evidence = height - 0.5 * small.square(mode) + 0.5 * small.square(slope)
-    log_evidence += small.log_det(half)
-    mean = mode + small.matvec(half, slope)
-    z = mean + jax.random.normal(key, (draws, given.size)) @ half.T
-    return OfTasks(
-        log_evidence, z, jnp.zeros(draws, int), jnp.array(jnp.inf), jnp.zeros_like(log_evidence)
-    )
-
-
-def _height_and_slope(given: OneTask, z: Array, data: Data, seen: Array) -> tuple[Array, Array]:
-    if given.information == SIGMA_POINTS:
-        at = expand(given, z, jnp.eye(given.size), data, seen)
-        return at.value, at.score
-
-    def value(z: Array) -> Array:
-        rows, factors = given.rows_and_factors(z, data)
-        return jnp.where(seen, rows, 0.0).sum() + factors
-
-    return jax.value_and_grad(value)(z)
-
-
-def weighed_one(
-    given: Given,
-    prior: Society,
-    data: Data,
-    seen: Array,
-    key: Array,
-    draw: Array,
-    effort: Effort,
-    draws: int,
-    search: bool = False,
-) -> OfTasks:
-    """What one task says, by points that cover its posterior around its experts."""
-    keys = jax.random.split(key, 4)
-    policy = Untaught()
-    near = climbed_into(
-        given, policy, prior, data, seen, seen, keys[:3], effort, search, False
-    ).society
-    best = near.mean[jnp.argmax(near.log_weights)]
-    log_joint, relative = log_joint_of(given, data, seen, best)
-    society = near
-    if effort.refits:
-        society, _ = refitted(log_joint, near, policy, keys[3], effort.refits, effort.points)
-    found = proposals(society, max(effort.points, 2 * given.size))
-    whole = integral(found, log_joint(found.points))
-    latents = drawn(log_joint, found, whole, draw, draws)
-    total = whole.log_evidence + relative
-    return OfTasks(total, latents, jnp.zeros(draws, int), whole.effective, whole.error)

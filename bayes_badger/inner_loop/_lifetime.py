@@ -45,6 +45,7 @@ class Shared(NamedTuple):
         messages: Log evidence of each task given what is shared, `[draw, task]`; None likewise.
         carried: What is believed of what tasks share, as experts, to go on from.
         looked_up: Whether points of the tasks served all lifetimes.
+        several: How many tasks were asked by more than one Gaussian.
     """
 
     lifetimes: np.ndarray
@@ -60,6 +61,7 @@ class Shared(NamedTuple):
     messages: np.ndarray | None = None
     carried: tuple[Carried, ...] = ()
     looked_up: bool = False
+    several: int = 0
 
 
 # Fewer weighed points, or fewer of a task's, do not carry what is said.
@@ -77,8 +79,12 @@ def told(found: Shared, sizes: Sizes) -> str:
         tasks = "each task in closed form given it, which is proved"
     elif found.looked_up:
         tasks = f"each task by {POINTS} points, weighed anew at each lifetime"
-    else:
+    elif found.several == 0:
+        tasks = "each task by one Gaussian given it"
+    elif found.several == len(found.effective):
         tasks = f"each task by {sizes.of_task} given it"
+    else:
+        tasks = f"each task by one Gaussian given it, {found.several} of them by {sizes.of_task}"
     return (
         f"{sizes.experts} experts over what tasks share, {tasks}; draws were weighed by the true "
         f"density: of {found.points}, {found.ess:.0f} count"
@@ -167,4 +173,5 @@ def infer_shared(
         None if alone else told,
         () if alone else carried,
         found.looked_up,
+        found.several,
     )

@@ -15,9 +15,8 @@ from jaxtyping import PRNGKeyArray
 from bayes_badger.errors import BadgerError
 from bayes_badger.evidence import Evidence
 from bayes_badger.inner_loop._carried import Carried
-from bayes_badger.inner_loop._given import (
-    OfTasks,
-)
+from bayes_badger.inner_loop._evidence_of_task import OfTasks
+from bayes_badger.inner_loop._kinds import SINGLE_MODE
 from bayes_badger.inner_loop._lifetime_rounds import Sizes, Work
 from bayes_badger.inner_loop._reused import POINTS
 from bayes_badger.inner_loop._society import Society
@@ -45,6 +44,7 @@ class Weighed(NamedTuple):
         effective: Of each assignment and task, the points of the task that count, `[s, task]`.
         after: The experts of each assignment, to be carried on.
         looked_up: Whether points of the tasks served all lifetimes.
+        several: How many tasks were asked by more than one Gaussian.
     """
 
     states: dict[str, np.ndarray]
@@ -58,6 +58,7 @@ class Weighed(NamedTuple):
     effective: np.ndarray
     after: tuple[Society, ...]
     looked_up: bool = False
+    several: int = 0
 
     @property
     def share(self) -> np.ndarray:
@@ -131,6 +132,7 @@ def weighed_lifetimes(
         effective,
         tuple(near[i].after for i in kept),
         looked_up,
+        int((work.kind != SINGLE_MODE).sum()),
     )
 
 

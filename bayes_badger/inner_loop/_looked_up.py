@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Key, PRNGKeyArray
 
 from bayes_badger.belief.importance import resampled
 from bayes_badger.evidence import Evidence
-from bayes_badger.inner_loop._given import OfTasks
+from bayes_badger.inner_loop._evidence_of_task import OfTasks
 from bayes_badger.inner_loop._reused import LIFETIMES, Table, at_lifetimes, table_of
 from bayes_badger.program import Program
 

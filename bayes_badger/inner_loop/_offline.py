@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 from bayes_badger.belief.gaussian import log_standard_normal
 from bayes_badger.inner_loop._chunks import each_task
 from bayes_badger.inner_loop._climb import LogJoint, climb
+from bayes_badger.inner_loop._hoisted import hoisted
 from bayes_badger.inner_loop._policy import Policy
 from bayes_badger.inner_loop._portions import Portion
 from bayes_badger.inner_loop._refit import Check, refitted
@@ -192,11 +193,13 @@ def log_joint_of(
         rows, factors = program.rows_and_factors(u, data)
         return jnp.where(seen, rows - reference, 0.0).sum() + factors
 
+    likelihood_at = hoisted(one, at)
+
     def of(points: Array) -> Array:
         if len(points) <= batch:
-            likelihood = jax.vmap(one)(points)
+            likelihood = jax.vmap(likelihood_at)(points)
         else:
-            likelihood = jax.lax.map(one, points, batch_size=batch)
+            likelihood = jax.lax.map(likelihood_at, points, batch_size=batch)
         return log_standard_normal(points) + likelihood
 
     return of, jnp.where(seen, reference, 0.0).sum()

@@ -23,7 +23,7 @@ from jaxtyping import Array, Float, Key
 
 from bayes_badger.evidence import Evidence
 from bayes_badger.inner_loop._chunks import over_chunks
-from bayes_badger.inner_loop._given import OfTasks
+from bayes_badger.inner_loop._evidence_of_task import OfTasks
 from bayes_badger.inner_loop._portions import at_one_length
 from bayes_badger.inner_loop.protocol import silent
 from bayes_badger.program import LIFETIME, TASK, Data, Program

@@ -18,17 +18,14 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from bayes_badger.errors import BadgerError
 from bayes_badger.evidence import Evidence
 from bayes_badger.evidence.compiled import data_of, task_columns_of
-from bayes_badger.inner_loop._given import (
-    Asked,
+from bayes_badger.inner_loop._evidence_of_task import (
     Given,
     OfTasks,
-    chunks_given,
-    plan_given,
     straight_one,
-    tasks_at,
     weighed_one,
     without_latents,
 )
+from bayes_badger.inner_loop._given import Asked, chunks_given, plan_given, tasks_at
 from bayes_badger.inner_loop._lifetime_rounds import Sizes
 from bayes_badger.inner_loop._offline import Effort
 from bayes_badger.inner_loop._plan import Plan, prior_society, rows_to_look_at, straight_plan

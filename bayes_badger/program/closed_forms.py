@@ -25,6 +25,7 @@ from bayes_badger.program.normal_tails import (
     log_cdf,
     to_exponential,
 )
+from bayes_badger.program.tabulated import log_half_normal
 
 LOG_2 = math.log(2.0)
 SQRT_2 = math.sqrt(2.0)
@@ -69,11 +70,7 @@ def _uniform_inverse(fn: Any, value: Array) -> Array:
 
 
 def _half_normal(fn: Any, u: Array) -> Array:
-    return fn.scale * by_halves(
-        u,
-        lambda u: SQRT_2 * erfinv(ndtr(u)),
-        lambda u: -from_log_cdf(log_cdf(-u) - LOG_2),
-    )
+    return fn.scale * jnp.exp(log_half_normal(u))
 
 
 def _half_normal_inverse(fn: Any, value: Array) -> Array:

@@ -17,6 +17,7 @@ import numpyro.distributions as dist
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from bayes_badger.program import tabulated
 from bayes_badger.program.closed_forms import Map
 from bayes_badger.program.normal_tails import exp_within
 from bayes_badger.program.numerical_inverse import normal_score, quantile
@@ -57,6 +58,9 @@ def log_gamma_quantile(concentration: ArrayLike, u: ArrayLike) -> Float[Array, "
         >>> f"{jnp.exp(log_gamma_quantile(1.0, jnp.float32(0.0))):.4f}"
         '0.6931'
     """
+    found = tabulated.log_gamma(concentration, *_floats(u))
+    if found is not None:
+        return found
     u, concentration = _floats(u, concentration)
     concentration = _possible(concentration)
     return jnp.log(concentration) + _fast_quantile(_log_gamma_kernel, u, concentration)
@@ -80,6 +84,9 @@ def logit_beta_quantile(
         >>> f"{jax.nn.sigmoid(logit_beta_quantile(1.0, 1.0, jnp.float32(1.0))):.4f}"
         '0.8413'
     """
+    found = tabulated.logit_beta(concentration1, concentration0, *_floats(u))
+    if found is not None:
+        return found
     u, one, zero = _floats(u, concentration1, concentration0)
     one, zero = _possible(one), _possible(zero)
     return jnp.log(one) - jnp.log(zero) + _fast_quantile(_logit_beta_kernel, u, (one, zero))

@@ -430,7 +430,7 @@ class Program(eqx.Module):
 
     def rows_and_factors(
         self,
-        u: Float[Array, " size"],
+        u: Float[Array, " size"] | tuple[Float[Array, " a"], Float[Array, " z"]],
         data: Data,
         discrete: Mapping[str, Array] | None = None,
         own: bool = False,
@@ -441,7 +441,8 @@ class Program(eqx.Module):
         N(0, I).
 
         Args:
-            u: The flat vector.
+            u: The flat vector, or its two parts: what tasks share and the task's own. As parts the
+                one need not be computed anew where only the other moves.
             data: Of the task.
             discrete: Values of discrete latents, by name, `[*shape]`.
             own: Whether only what is the task's own counts: not the lifetime's factors, but the log
@@ -465,7 +466,7 @@ class Program(eqx.Module):
 
     def outcome_parameters(
         self,
-        u: Float[Array, " size"],
+        u: Float[Array, " size"] | tuple[Float[Array, " a"], Float[Array, " z"]],
         data: Data,
         discrete: Mapping[str, Array] | None = None,
     ) -> tuple[Float[Array, "step p"], Float[Array, "step p p"]]:
@@ -576,7 +577,9 @@ class Program(eqx.Module):
             for name, x in (discrete or {}).items()
         }
 
-    def _split(self, u: Array) -> tuple[Array, Array]:
+    def _split(self, u: Array | tuple[Array, Array]) -> tuple[Array, Array]:
+        if isinstance(u, tuple):
+            return u[0], u[1][None]
         return u[: self.lifetime_size], u[None, self.lifetime_size :]
 
     def _data(self, step: Step, state: PyTree) -> Data:

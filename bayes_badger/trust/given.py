@@ -21,7 +21,7 @@ from bayes_badger.belief import Draws, Posterior, in_chains
 from bayes_badger.errors import listed
 from bayes_badger.evidence import Evidence
 from bayes_badger.evidence.compiled import task_columns_of
-from bayes_badger.inner_loop._given import OfTasks
+from bayes_badger.inner_loop._evidence_of_task import OfTasks
 from bayes_badger.inner_loop._integrated import constrained
 from bayes_badger.inner_loop._lifetime import ENOUGH_OF_TASK, told_missed
 from bayes_badger.inner_loop._lifetime_rounds import Sizes

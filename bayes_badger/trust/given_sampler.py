@@ -20,7 +20,7 @@ from numpyro.infer.util import ParamInfo
 
 from bayes_badger.evidence import Evidence
 from bayes_badger.evidence.compiled import data_of
-from bayes_badger.inner_loop._given import Given
+from bayes_badger.inner_loop._evidence_of_task import Given
 from bayes_badger.inner_loop._offline import log_joint_of
 from bayes_badger.inner_loop._portions import at_one_length
 from bayes_badger.program import Data, Program

@@ -9,7 +9,7 @@ from jaxtyping import install_import_hook
 
 def pytest_configure(config):
     """Annotations are checked, but not by what is slow: it goes where quick tests have been."""
-    if config.option.markexpr not in ("slow", "browser", "nightly"):
+    if config.option.markexpr not in ("slow", "browser", "slow or browser", "nightly"):
         install_import_hook("bayes_badger", "beartype.beartype")
 
 

@@ -1,6 +1,6 @@
 """Standard errors of learned parameters against the exact ones, and how often they hold.
 
-    uv run python -m benchmarks standard_errors [PART ...]
+    uv run python -m benchmarks standard_errors [PART[:WORLDS | :FROM:TO] ...]
 
 `levels`: the table of the README, against the curvature of its marginal likelihood, which is known
 in closed form, in float64. `4`, `20`, `200`: worlds of so many tasks with two rows each, y ~ N(z,
@@ -13,6 +13,9 @@ whose log odds are N(.5, 1.5²), against quadrature: nothing is in closed form t
 "Doubted" are worlds in which it is said that the program does not describe how tasks vary. All are
 as the program says but for the parts `clusters` and `tails`: 200 tasks whose z lie at -.5 and 2.5,
 and z from Student's t with 3 degrees of freedom.
+
+Each world is drawn by its number alone and is kept when it is done, so that `20:0:250` and
+`20:250:500` may be two processes, and `20` then adds them up.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +37,7 @@ import bayes_badger as bb
 from bayes_badger.evidence import Evidence, from_arrays
 from bayes_badger.outer_loop import Learned, Settings, learn
 from bayes_badger.program import Signature
+from benchmarks._kept import Kept, between
 from benchmarks.prior import levels
 
 WORLDS = {"4": 500, "20": 500, "200": 500, "heads": 100, "clusters": 50, "tails": 50}
@@ -51,8 +56,8 @@ def run(*parts: str) -> pd.DataFrame:
     rows = []
     for part in parts or ("levels", *WORLDS):
         name, _, worlds = part.partition(":")
-        many = int(worlds) if worlds else WORLDS.get(name, 1)
-        for row in _levels() if name == "levels" else _worlds(name, many):
+        found = _levels() if name == "levels" else _worlds(name, between(worlds, WORLDS[name]))
+        for row in found:
             print(row, file=sys.stderr, flush=True)
             rows.append(row)
     return pd.DataFrame(rows)
@@ -141,12 +146,15 @@ def _levels() -> list[dict[str, object]]:
     ]
 
 
-def _worlds(part: str, worlds: int) -> list[dict[str, object]]:
-    started, tasks = time.monotonic(), TASKS[part]
+def _worlds(part: str, worlds: range) -> list[dict[str, object]]:
+    tasks, kept = TASKS[part], Kept("standard_errors")
+    done = kept.rows()
     lifted = bb.lift(heads, inputs=lambda key, t, s: {"x": jnp.zeros((t, s))})
     program = lifted if part == "heads" else bb.lift(levels)
-    rng, found = np.random.default_rng(tasks), []
-    for world in range(worlds):
+    for world in worlds:
+        if f"{part}:{world}" in done:
+            continue
+        started, rng = time.monotonic(), np.random.default_rng([tasks, world])
         z = _drawn(part, rng, tasks)
         if part == "heads":
             y = (rng.uniform(size=(tasks, TOSSES)) < 1 / (1 + np.exp(-z))).astype(int)
@@ -157,13 +165,20 @@ def _worlds(part: str, worlds: int) -> list[dict[str, object]]:
             y = z + sigma * rng.normal(size=sigma.shape)
             evidence, code = _evidence(program.signature, sigma, y), normal_code(sigma, y)
         learned = learn(program, evidence, jax.random.key(world), Settings(starts=1))
-        found.append(_beside(learned, *exact(code, np.array([MEAN, np.log(SCALE)]))))
-    seconds = (time.monotonic() - started) / worlds
+        row = _beside(learned, *exact(code, np.array([MEAN, np.log(SCALE)])))
+        kept.add(f"{part}:{world}", row | {"seconds": time.monotonic() - started})
+    done = kept.rows()
+    found = [done[f"{part}:{world}"] for world in worlds]
+    shared = {
+        "doubted": sum(each["doubted"] for each in found),
+        "seconds per world": float(np.mean([each["seconds"] for each in found])),
+        "commits": " ".join(sorted({each["commit"] for each in found})),
+    }
     return [
-        {"part": part, "tasks": tasks, "worlds": worlds, "parameter": name}
-        | _summed(np.array([each[i] for each in found]), truth)
-        | {"doubted": sum(each[2] for each in found), "seconds per world": seconds}
-        for i, (name, truth) in enumerate((("mu", MEAN), ("tau", SCALE)))
+        {"part": part, "tasks": tasks, "worlds": len(worlds), "parameter": name}
+        | _summed(np.array([each[name] for each in found], float), truth)
+        | shared
+        for name, truth in (("mu", MEAN), ("tau", SCALE))
     ]
 
 
@@ -179,16 +194,14 @@ def _evidence(signature: Signature, sigma: np.ndarray, y: np.ndarray) -> Evidenc
     return from_arrays(signature, {"sigma": sigma}, y, {})
 
 
-def _beside(
-    learned: Learned, top: np.ndarray, errors: np.ndarray
-) -> tuple[tuple[float, ...], tuple[float, ...], bool]:
+def _beside(learned: Learned, top: np.ndarray, errors: np.ndarray) -> dict[str, Any]:
     """Of mu and of tau: learned, told error, exact error; and whether the program is doubted."""
     doubted = any("does not describe how tasks vary" in each for each in learned.warnings)
-    rows = [
-        (float(learned.program.parameters[name]), float(learned.errors[name]), float(error))
+    rows = {
+        name: [float(learned.program.parameters[name]), float(learned.errors[name]), float(error)]
         for name, error in zip(("mu", "tau"), errors, strict=True)
-    ]
-    return rows[0], rows[1], doubted
+    }
+    return rows | {"doubted": doubted}
 
 
 def _summed(rows: np.ndarray, truth: float) -> dict[str, object]:

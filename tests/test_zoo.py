@@ -1,5 +1,7 @@
 """Every distribution of NumPyro: maps, densities, information, simulation, and the contract."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +15,7 @@ from numpyro import handlers
 from zoo import COUNTS, OUT_OF_SCOPE, UNIVARIATE, VECTORS, ZOO
 
 from bayes_badger.errors import BadgerError
-from bayes_badger.program import Data, lift
+from bayes_badger.program import Data, Step, lift
 from bayes_badger.program.information import outcome_information
 from bayes_badger.program.prior_normal import from_normal, normal_shape, to_normal
 from bayes_badger.program.support import supported
@@ -199,9 +201,21 @@ def of_outcome(entry):
     return model
 
 
-def check_density(model, columns, task_columns):
+@functools.cache
+def with_outcome(name):
+    """The lifted program with that outcome; lifting takes longer than most checks."""
+    return lift(of_outcome(ZOO[name]))
+
+
+@functools.cache
+def with_prior(name):
+    """The lifted program with that prior, of a latent of the lifetime and of one of a task."""
+    return lift(of_priors({name: ZOO[name]}, {name: ZOO[name]}))
+
+
+def check_density(program, columns, task_columns):
     """A lifted program's log density against NumPyro's own, at what the program draws."""
-    program = lift(model)
+    model = program.model
     data = Data(columns, task_columns)
     drawn = program.simulate(jax.random.key(1), data)
     data = data._replace(outcome=drawn.outcome)
@@ -235,23 +249,137 @@ QUICK = {
 def test_priors_lift_with_their_own_density():
     """Half of them are the lifetime's, half the tasks'; a test of each alone is slow."""
     shared, own = ({name: ZOO[name] for name in CHEAP[start::2]} for start in (0, 1))
-    program = check_density(of_priors(shared, own), X, AGE)
+    program = check_density(lift(of_priors(shared, own)), X, AGE)
     assert program.prior_normal
     assert not program.without_gradient
+    check_simulated_priors(program, shared, own)
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("name", PRIORS)
 def test_a_prior_lifts_with_its_own_density(name):
     """As latent of a lifetime and of a task."""
-    program = check_density(of_priors({name: ZOO[name]}, {name: ZOO[name]}), X, AGE)
+    program = check_density(with_prior(name), X, AGE)
     assert len(program.latents) == 3
 
 
 @pytest.mark.parametrize("name", slowly(OUTCOMES, set(OUTCOMES) - QUICK))
 def test_an_outcome_lifts_with_its_own_density(name):
-    program = check_density(of_outcome(ZOO[name]), X, {})
+    program = check_density(with_outcome(name), X, {})
     assert program.outcome.discrete == (name in COUNTS or "multinomial" in name)
+
+
+# --- against finite differences, and against draws of NumPyro
+
+# A chance of one in a thousand that any of all comparisons with draws is a false alarm, if their
+# seeds were drawn anew: fewer than 5,000 numbers are compared, each on both sides.
+FALSE_ALARMS, COMPARISONS, DRAWS, SCORES = 1e-3, 5000, 4000, 40_000
+FURTHEST = st.norm.isf(FALSE_ALARMS / COMPARISONS / 2)
+QUICK_TO_DRAW = {"ordered logistic", "hurdle gamma", "multinomial logits", "zero-inflated poisson"}
+
+
+def differences(program, latent, row, width):
+    """Score and minus second derivative of a row's log likelihood, by central differences."""
+    at = [program.log_likelihood(latent + i * width, row) for i in (-2, -1, 0, 1, 2)]
+    slope = (at[0] - 8 * at[1] + 8 * at[3] - at[4]) / (12 * width)
+    bend = -(-at[0] + 16 * at[1] - 30 * at[2] + 16 * at[3] - at[4]) / (12 * width**2)
+    return slope[..., None], bend
+
+
+@pytest.mark.parametrize("name", slowly(OUTCOMES, set(OUTCOMES) - QUICK_TO_DRAW))
+def test_score_and_information_are_those_of_finite_differences(name):
+    """In double precision; an information in closed form against the variance of the score."""
+    program, n = with_outcome(name), SCORES
+    x = jnp.full((1, n), 1.3)
+    data, at = Data({"x": x}, {}), jnp.array([0.4])
+    value = {"z": jnp.full((1,), 0.4)}
+    outcome = program.simulate(jax.random.key(2), data, value).outcome[0]
+    whole = jnp.issubdtype(outcome.dtype, jnp.integer)
+    with jax.enable_x64(True):
+        outcome = jnp.asarray(np.asarray(outcome), int if whole else float)
+        rows = Step({"x": jnp.full(n, 1.3)}, {}, outcome)
+        latent, width = jnp.asarray(np.asarray(at), float), 1e-3
+        few = jax.tree.map(lambda column: column[:20], rows)
+        score = jax.jit(jax.vmap(program.score, (None, 0)))(latent, few)
+        slope, bend = jax.jit(
+            jax.vmap(lambda latent, row: differences(program, latent, row, width), (None, 0))
+        )(latent, rows)
+        information = jax.jit(jax.vmap(program.fisher, (None, 0)))(latent, few)[:, 0, 0]
+        score, slope, bend, information = map(np.asarray, (score, slope, bend, information))
+    # Where a density has a kink, differences across it say nothing; these are few.
+    smooth = np.abs(bend[:20]) < 1e3
+    assert smooth.sum() > 15
+    np.testing.assert_allclose(score[smooth], slope[:20][smooth], rtol=1e-5, atol=1e-6)
+    if program.information == "observed":
+        expected = np.maximum(bend[:20], 0.0)[smooth]
+        np.testing.assert_allclose(information[smooth], expected, rtol=1e-4, atol=1e-5)
+    else:
+        squares = slope[:, 0] ** 2
+        error = FURTHEST * squares.std() / np.sqrt(n)
+        assert abs(squares.mean() - information[0]) <= error + 1e-6
+
+
+def check_moments(ours, theirs):
+    """Means and mean squares of the arcsinh of two samples, `[draw, ...]`: all have these."""
+    for power in (1, 2):
+        a, b = (np.arcsinh(np.asarray(x, float)) ** power for x in (ours, theirs))
+        error = np.sqrt(a.var(0) / len(a) + b.var(0) / len(b))
+        assert np.all(np.abs(a.mean(0) - b.mean(0)) <= FURTHEST * error + 1e-6)
+
+
+def check_independent(drawn):
+    """No correlation between neighbours along the last axis, `[draw, n]`."""
+    drawn = np.arcsinh(np.asarray(drawn, float))
+    if np.all(drawn.std(0) > 0):
+        apart = (drawn - drawn.mean(0)) / drawn.std(0)
+        products = apart[:, 1:] * apart[:, :-1]
+        error = products.std(0) / np.sqrt(len(drawn))
+        assert np.all(np.abs(products.mean(0)) <= FURTHEST * error)
+
+
+def simulated(program, data, given_values):
+    keys = jax.random.split(jax.random.key(3), DRAWS)
+    return jax.jit(jax.vmap(lambda key: program.simulate(key, data, given_values)))(keys)
+
+
+@pytest.mark.parametrize("name", slowly(OUTCOMES, set(OUTCOMES) - QUICK_TO_DRAW))
+def test_simulated_outcomes_have_the_moments_of_numpyros_own(name):
+    """Given the task's latent; and none knows of its neighbour."""
+    program, entry = with_outcome(name), ZOO[name]
+    z = np.array([-1.0, 0.8])
+    found = simulated(program, Data(X, {}), {"z": jnp.asarray(z, jnp.float32)}).outcome
+    fn = None if entry.at else entry.make().expand((2, 3))
+    if entry.at:
+        first = entry.at[0] * np.exp(0.1 * np.tanh(z)[:, None] * np.tanh(X["x"]))
+        fn = entry.make(jnp.asarray(first), *entry.at[1:])
+    check_moments(found, fn.sample(jax.random.key(4), (DRAWS,)))
+    found = np.asarray(found, float)
+    check_independent(found.reshape(DRAWS, 6, -1)[:, :, 0])
+    assert np.all(np.isfinite(found))
+
+
+def check_simulated_priors(program, shared, own):
+    """Latents given their parent, against NumPyro's own draws."""
+    found = simulated(program, Data(X, AGE), {"parent": jnp.float32(0.7)}).values
+    for scope, entries, column in (("shared", shared, 0.0), ("own", own, AGE["age"][:, 0])):
+        for at, entry in enumerate(entries.values()):
+            if entry.at:
+                first = entry.at[0] * jnp.exp(0.1 * jnp.tanh(0.7 + column))
+                fn = entry.make(first, *entry.at[1:])
+            else:
+                fn = entry.make().expand(jnp.shape(column))
+            theirs = fn.sample(jax.random.key(5), (DRAWS,))
+            ours = found[f"{scope}_{at}"]
+            assert ours.shape == theirs.shape
+            check_moments(ours, theirs)
+            if scope == "own":
+                check_independent(np.asarray(ours).reshape(DRAWS, 2, -1)[:, :, 0])
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", PRIORS)
+def test_simulated_latents_have_the_moments_of_numpyros_own(name):
+    check_simulated_priors(with_prior(name), {name: ZOO[name]}, {name: ZOO[name]})
 
 
 @pytest.mark.nightly

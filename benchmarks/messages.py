@@ -4,7 +4,7 @@
 
 Seconds from the command to its end, the best of three, on files in a temporary folder; `cpu` is
 the processor's time of the same run. The first row is `badger --help`, which checks nothing; the
-last two are mistakes that only the program itself shows, which needs JAX.
+last three are mistakes that only the program itself shows, which needs JAX.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def model(patient, exposure, events=None):
         numpyro.sample("events", dist.Poisson(jnp.exp(a[patient] + exposure)), obs=events)
 """
 TABLE = "patient,exposure,events\nann,0.5,2\nbob,1.0,0\nann,1.5,4\nbob,-0.5,1\n"
-LARGE = "large"
+LARGE, MEAN = "large", "exposure.mean(1)"
 FIT = ("fit", "visits.py", "--data", "visits.csv", "--task", "patient")
 FILES = {"visits.py": PROGRAM, "visits.csv": TABLE}
 
@@ -66,7 +66,12 @@ MISTAKES: list[tuple[str, tuple[str, ...], dict[str, str]]] = [
     ("no such setting", (*FIT, "--set", "inference.nuts.drws=9"), {}),
     ("a setting out of its range", (*FIT, "--set", "inference.nuts.draws=0"), {}),
     ("a negative rate", FIT, {"visits.py": PROGRAM.replace("jnp.exp(level + exposure)", "level")}),
-    ("a mean over rows", FIT, {"visits.py": PROGRAM.replace("+ exposure", "+ exposure.mean(1)")}),
+    ("shapes that do not fit", FIT, {"visits.py": PROGRAM.replace("exposure)", f"{MEAN})")}),
+    (
+        "a mean over rows",
+        FIT,
+        {"visits.py": PROGRAM.replace("exposure)", f"{MEAN[:-1]}, keepdims=True))")},
+    ),
 ]
 
 

@@ -19,6 +19,9 @@ from bayes_badger.program import Data, Step, lift
 from bayes_badger.program.information import outcome_information
 from bayes_badger.program.prior_normal import from_normal, normal_shape, to_normal
 from bayes_badger.program.support import supported
+from benchmarks._kept import Kept, between
+from benchmarks._zoo_reference import Weighed, reference
+from benchmarks.zoo import compared
 
 U = np.linspace(-8.0, 8.0, 33)
 MAPPED = [name for name, entry in UNIVARIATE.items() if normal_shape(entry.make(*entry.at)) == ()]
@@ -399,6 +402,65 @@ def test_information_is_the_variance_of_the_score(name):
     products = np.asarray(score[:, :, None] * score[:, None, :], float)
     error = products.std(0) / np.sqrt(n)
     assert np.all(np.abs(products.mean(0) - information) < 5 * error + 1e-3 * np.abs(information))
+
+
+# --- the benchmark that draws programs from the table
+
+
+def test_the_quadrature_of_the_benchmark_is_exact():
+    """Levels around a shared one, with a discrete latent beside that changes nothing."""
+
+    def model(x, y=None, *, age):
+        a = numpyro.sample("a", dist.Normal(0.0, 1.0))
+        with numpyro.plate("task", x.shape[0], dim=-2):
+            z = numpyro.sample("z", dist.Normal(a, 1.0))
+            numpyro.sample("side", dist.Bernoulli(0.3))
+            with numpyro.plate("step", x.shape[1], dim=-1):
+                numpyro.sample("y", dist.Normal(z + 0 * x, 1.0), obs=y)
+
+    y = np.random.default_rng(0).normal(size=(3, 2)).astype(np.float32)
+    found = reference(model, {"x": np.zeros((3, 2)), "age": np.zeros((3, 1))}, y)
+    # Tasks' means are N(a, 1 + 1/2).
+    precision = 1 + 3 / 1.5
+    mean, sd, kurtosis = found.numbers["a",].moments()
+    np.testing.assert_allclose(mean, y.mean(1).sum() / 1.5 / precision, atol=1e-6)
+    np.testing.assert_allclose((sd, kurtosis), (precision**-0.5, 3.0), rtol=1e-6)
+    covariance = 1.0 + np.kron(np.eye(3), np.ones((2, 2))) + np.eye(6)
+    right = st.multivariate_normal(np.zeros(6), covariance).logpdf(y.ravel().astype(float))
+    np.testing.assert_allclose(found.log_evidence, right, atol=1e-6)
+    np.testing.assert_allclose(found.numbers["side", 1].moments()[0], 0.3, atol=1e-7)
+    assert found.error < 1e-6
+
+
+def test_the_benchmark_sees_what_is_wrong():
+    """Draws that are off by .3 and too wide by a fifth; and right ones of a heavy tail."""
+    rng = np.random.default_rng(0)
+    nodes = np.linspace(-8.0, 8.0, 801)
+    weights = st.norm.pdf(nodes)
+    right = Weighed(nodes, weights / weights.sum(), np.inf)
+    off, noise, ratio, of_ratio = compared(0.3 + 1.2 * rng.normal(size=(4, 1000)), right)
+    assert abs(off - 0.3) < 5 * 1.2 * noise
+    assert abs(ratio - 1.2) < 5 * 1.2 * of_ratio
+    assert noise < 0.02
+    heavy = np.tan(np.pi * (np.arange(1e5) + 0.5) / 1e5 - np.pi / 2)
+    off, noise, ratio, of_ratio = compared(
+        rng.standard_cauchy((4, 1000)), Weighed(heavy, np.full(100_000, 1e-5), np.inf)
+    )
+    assert off < 5 * noise
+    assert abs(ratio - 1) < 5 * of_ratio
+    assert of_ratio < 0.03
+
+
+def test_results_are_kept_one_by_one(tmp_path):
+    kept = Kept("some", tmp_path)
+    assert kept.rows() == {}
+    for value in (1, 2):
+        kept.add("a", {"value": value})
+    kept.add("b", {"value": 3})
+    assert {key: row["value"] for key, row in kept.rows().items()} == {"a": 2, "b": 3}
+    assert [between(words, 9) for words in ("", "5", "2:4", "3:", ":3")] == [
+        range(9), range(5), range(2, 4), range(3, 9), range(3),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,8 @@ def counted(rows: list[dict[str, Any]]) -> list[str]:
         f"{len(families)} of {len(ZOO)} families of the table are in {len(rows)} programs",
         *(f"{result}: {n}" for result, n in results.most_common()),
     ]
+    doubted = sum(row["result"] == WITHIN and row["doubts"] > 0 for row in rows)
+    lines.append(f"within, though the run names a doubt: {doubted}")
     lines += [
         f"  {row['number']}: {row['result']}: {row.get('doubt', '')}"
         for row in rows

@@ -153,7 +153,7 @@ def single_one(
         draws: How many draws of its latents.
     """
     mean, root = mode_of(given, start, data, seen, effort.sweeps)
-    log_joint, relative = log_joint_of(given, data, seen, mean)
+    log_joint, relative = log_joint_of(given, data, seen, mean, inline=True)
     alone = Society(jnp.zeros(1), mean[None], root[None], jnp.zeros((1, given.size, 0)))
     found = proposals(alone, POINTS)
     whole = integral(found, log_joint(found.points))

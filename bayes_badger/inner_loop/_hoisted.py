@@ -15,13 +15,21 @@ import jax
 from jax.extend import core
 from jaxtyping import Array
 
+# Functions within what is traced, and the name of the parameter that holds their operations.
+_WITHIN = {"jit": "jaxpr", "pjit": "jaxpr", "custom_jvp_call": "call_jaxpr"}
 
-def hoisted(function: Callable[[Array], Any], at: Array) -> Callable[[Array], Any]:
+
+def hoisted(
+    function: Callable[[Array], Any], at: Array, inline: bool = False
+) -> Callable[[Array], Any]:
     """The same function, of arguments of one shape, with what they do not reach computed already.
 
     Args:
         function: jit-able; it may close over traced values.
         at: An argument; only its shape and type matter.
+        inline: Whether to look also into functions within that are compiled by themselves or have
+            derivatives of their own; the result then must not be differentiated. The table of a
+            numerical quantile, whose parameters the argument does not reach, is then made once.
 
     Example:
         >>> import jax.numpy as jnp
@@ -31,6 +39,7 @@ def hoisted(function: Callable[[Array], Any], at: Array) -> Callable[[Array], An
         >>> print(jax.jit(both)(2.0, 0.0))
         3.0
     """
+    function = _inlined(function, at) if inline else function
     closed, shape = jax.make_jaxpr(function, return_shape=True)(at)
     jaxpr = closed.jaxpr
     reached = set(jaxpr.invars)
@@ -58,6 +67,29 @@ def hoisted(function: Callable[[Array], Any], at: Array) -> Callable[[Array], An
         return jax.tree.unflatten(tree, [_read(x, found) for x in jaxpr.outvars])
 
     return of
+
+
+def _inlined(function: Callable[[Array], Any], at: Array) -> Callable[[Array], Any]:
+    closed, shape = jax.make_jaxpr(function, return_shape=True)(at)
+    tree = jax.tree.structure(shape)
+
+    def of(u: Array) -> Any:
+        return jax.tree.unflatten(tree, _through(closed.jaxpr, closed.consts, [u]))
+
+    return of
+
+
+def _through(jaxpr: Any, consts: Any, inputs: list[Any]) -> list[Any]:
+    """What traced operations give, those within functions among them."""
+    values = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *inputs), strict=True))
+    for equation in jaxpr.eqns:
+        inner = equation.params.get(_WITHIN.get(equation.primitive.name, ""))
+        if inner is None:
+            _evaluate([equation], values)
+            continue
+        found = _through(inner.jaxpr, inner.consts, [_read(x, values) for x in equation.invars])
+        values.update(zip(equation.outvars, found, strict=True))
+    return [_read(x, values) for x in jaxpr.outvars]
 
 
 def _read(x: Any, values: dict[Any, Any]) -> Any:

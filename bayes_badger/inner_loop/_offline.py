@@ -177,12 +177,13 @@ def _refitted(
 
 
 def log_joint_of(
-    program: OneTask, data: Data, seen: Array, at: Array
+    program: OneTask, data: Data, seen: Array, at: Array, inline: bool = False
 ) -> tuple[LogJoint, Float[Array, ""]]:
     """Log p(u, rows) of points relative to the rows' log likelihood at a point, and the latter.
 
     In single precision the sum over a million rows is known to .1 nats only; a sum of differences
-    is as precise as they are small.
+    is as precise as they are small. Inlined (`hoisted`) it is cheaper, and must not be
+    differentiated.
     """
     reference = jnp.nan_to_num(
         program.rows_and_factors(at, data)[0], nan=0.0, posinf=0.0, neginf=0.0
@@ -193,7 +194,7 @@ def log_joint_of(
         rows, factors = program.rows_and_factors(u, data)
         return jnp.where(seen, rows - reference, 0.0).sum() + factors
 
-    likelihood_at = hoisted(one, at)
+    likelihood_at = hoisted(one, at, inline)
 
     def of(points: Array) -> Array:
         if len(points) <= batch:

@@ -117,7 +117,7 @@ def ascended(
         told(step, max(gain for _, gain in found))
         if all(x.arrived for x in places):
             break
-    return _apart([Summit(x.mean, x.root, x.highest, x.arrived) for x in places])
+    return _apart([Summit(x.mean, x.root, float(x.highest), x.arrived) for x in places])
 
 
 def _within(points: np.ndarray) -> np.ndarray:
@@ -161,7 +161,7 @@ def _moved(
     root = np.linalg.qr((place.root @ spread).T, mode="r").T
     root = root * np.sign(np.diagonal(root))
     alike = bool((values > ALIKE**-2).all() and (values < ALIKE**2).all())
-    arrived = alike and length < SHORT
+    arrived = alike and bool(length < SHORT)
     gain = float(0.5 * (kept * step**2).sum())
     return _Place(place.mean + place.root @ (vectors @ step), root, best, highest, arrived), gain
 

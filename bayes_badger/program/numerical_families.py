@@ -68,6 +68,9 @@ def log_gamma_quantile(concentration: ArrayLike, u: ArrayLike) -> Float[Array, "
 
 def log_gamma_score(concentration: ArrayLike, log_value: ArrayLike) -> Float[Array, " ..."]:
     """Returns u for log x of a Gamma(concentration, 1), the inverse of `log_gamma_quantile`."""
+    found = tabulated.log_gamma_inverse(concentration, *_floats(log_value))
+    if found is not None:
+        return found
     log_value, concentration = _floats(log_value, concentration)
     concentration = _possible(concentration)
     return _fast_score(_log_gamma_kernel, log_value - jnp.log(concentration), concentration)
@@ -98,6 +101,9 @@ def logit_beta_score(
     logit: ArrayLike,
 ) -> Float[Array, " ..."]:
     """Returns u for the logit of a Beta, the inverse of `logit_beta_quantile`."""
+    found = tabulated.logit_beta_inverse(concentration1, concentration0, *_floats(logit))
+    if found is not None:
+        return found
     logit, one, zero = _floats(logit, concentration1, concentration0)
     one, zero = _possible(one), _possible(zero)
     shift = logit - jnp.log(one) + jnp.log(zero)

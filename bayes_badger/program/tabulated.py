@@ -29,6 +29,8 @@ from scipy.stats import norm
 END, STEP = 10.0, 0.125
 # Concentrations that are tabulated; those beyond are left to the numerical inverse.
 LEAST, MOST = 1e-4, 1e6
+# Steps of Newton's method within a cell.
+NEWTON = 3
 # A value below which a Beta or Gamma variable follows its power law to rounding.
 POWER_LAW = 1e-200
 # The coefficients of the quintic on [0, 1] from value, slope and curvature at both ends.
@@ -75,6 +77,16 @@ def logit_beta(one: Any, zero: Any, u: Float[Array, " ..."]) -> Float[Array, " .
     return _tabulated(_of_beta, u, one, zero)
 
 
+def log_gamma_inverse(concentration: Any, log_value: Float[Array, " ..."]) -> Array | None:
+    """U for log x of a Gamma(concentration, 1), the inverse of `log_gamma`; None likewise."""
+    return _inverted(_of_gamma, log_value, concentration)
+
+
+def logit_beta_inverse(one: Any, zero: Any, logit: Float[Array, " ..."]) -> Array | None:
+    """U for the logit of a Beta(one, zero), the inverse of `logit_beta`; None likewise."""
+    return _inverted(_of_beta, logit, one, zero)
+
+
 def log_half_normal(u: Float[Array, " ..."]) -> Float[Array, " ..."]:
     """Log x of a HalfNormal(1) at Φ(u).
 
@@ -89,6 +101,14 @@ def _tabulated(
     quintics_of: Callable[..., np.ndarray], u: Array, *parameters: Any
 ) -> Float[Array, " ..."] | None:
     """By the tables of all parameters, if there are such tables."""
+    found = _tables(quintics_of, *parameters)
+    return None if found is None else _looked_up(*found, u)
+
+
+def _tables(
+    quintics_of: Callable[..., np.ndarray], *parameters: Any
+) -> tuple[np.ndarray, tuple[int, ...]] | None:
+    """Quintics of each parameter, `[parameter, cell, 6]`, and the shape of the parameters."""
     if any(isinstance(x, jax.core.Tracer) for x in parameters):
         return None
     each = np.broadcast_arrays(*(np.asarray(x, float) for x in parameters))
@@ -98,7 +118,33 @@ def _tabulated(
     # Where a library's quantile is not a number, or not monotone, it is not used.
     if not all(np.isfinite(x).all() and (np.diff(x[:, 0]) > 0).all() for x in tables):
         return None
-    return _looked_up(np.stack(tables), each[0].shape, u)
+    return np.stack(tables), each[0].shape
+
+
+def _inverted(
+    quintics_of: Callable[..., np.ndarray], value: Array, *parameters: Any
+) -> Float[Array, " ..."] | None:
+    """U at which the table has a value: by Newton's method, from the line between two knots."""
+    found = _tables(quintics_of, *parameters)
+    if found is None:
+        return None
+    table, shape = found
+    last = table[:, -1:] @ np.ones(6)
+    knots = np.concatenate([table[:, :, 0], last], 1)
+    value = jnp.broadcast_to(value, jnp.broadcast_shapes(jnp.shape(value), shape))
+    fixed, which = jax.lax.stop_gradient(value), np.arange(len(table)).reshape(shape)
+    each = jnp.asarray(knots, value.dtype)
+    cell = jnp.clip((each[which] <= fixed[..., None]).sum(-1) - 1, 0, knots.shape[1] - 2)
+    low, high = each[which, cell], each[which, cell + 1]
+    u = -END + STEP * (cell + jnp.clip((fixed - low) / (high - low), 0.0, 1.0))
+
+    def step(u: Array, value: Array) -> Array:
+        at, slope = jax.jvp(lambda u: _looked_up(table, shape, u), (u,), (jnp.ones_like(u),))
+        return u + (value - at) / slope
+
+    u = jax.lax.fori_loop(0, NEWTON, lambda _, u: step(u, fixed), u)
+    # Two more, so that first and second derivatives are those of the inverse.
+    return step(step(jax.lax.stop_gradient(u), value), value)
 
 
 def _looked_up(table: np.ndarray, shape: tuple[int, ...], u: Array) -> Array:

@@ -67,9 +67,11 @@ def check_there_and_back(fn, dtype):
     assert np.all(inside | (np.abs(U) > 4.5))
     assert np.all(np.isfinite(np.asarray(fn.log_prob(numbers))[inside]))
     # A value is rounded, and next to an end of a support many u have the same one: what some
-    # roundings are in u, by the slope to the flatter side.
+    # roundings are in u, by the slope to the flatter side; beyond the last of U the slope goes on
+    # to fall as it fell before.
     steps = np.diff(value) / np.diff(U)
-    slope = np.minimum(np.append(steps, steps[-1]), np.insert(steps, 0, steps[0]))
+    first, last = (a * min(1.0, a / max(b, 1e-300)) for a, b in (steps[:2], steps[:-3:-1]))
+    slope = np.minimum(np.append(steps, last), np.insert(steps, 0, first))
     rounding = 16 * np.finfo(dtype).eps * np.maximum(np.abs(value), np.abs(value[len(U) // 2]))
     error, allowed = np.abs(back - U), 2e-4 + rounding / np.maximum(slope, 1e-300)
     assert np.all(error <= allowed), list(zip(U, error, allowed, strict=True))

@@ -69,7 +69,16 @@ def integrate_all(
             f"{tolerance:g}: the numbers are that rough"
         )
     chance = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
-    lifetimes, tasks, discrete = nested.draw(outer, settings.chains * settings.draws, chance)
+    try:
+        lifetimes, tasks, discrete = nested.draw(outer, settings.chains * settings.draws, chance)
+    except ValueError as error:
+        # No draw can be made by weights that are not numbers.
+        if np.isfinite(outer.log_evidence):
+            raise
+        raise BadgerError(
+            f"{program.name}: {NAN}, for {program.outcome.family} outcomes under closed forms and "
+            "lattices: check the data against the program, or fit by another recipe, as nuts"
+        ) from error
     columns = task_columns_of(evidence)
     with jax.enable_x64(True):
         values = constrained(program, lifetimes, tasks, columns, discrete)

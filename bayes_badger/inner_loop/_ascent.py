@@ -54,13 +54,17 @@ class Summit(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """Where an ascent is, how wide its points spread, and the best that it has seen."""
+    """Where an ascent is, how wide its points spread, and the best that it has seen.
+
+    `stepped` says whether a surface led there, which may have promised too much.
+    """
 
     mean: np.ndarray
     root: np.ndarray
     best: np.ndarray
     highest: float
     arrived: bool = False
+    stepped: bool = False
 
 
 def batch(size: int) -> int:
@@ -143,7 +147,7 @@ def _moved(
         best, highest = points[top], heights[top]
     if not np.isfinite(highest):
         return place._replace(root=0.5 * place.root), np.inf
-    if heights[0] < highest - WORSE - size and not np.array_equal(best, place.mean):
+    if place.stepped and heights[0] < place.highest - WORSE - size:
         # The surface promised too much: go on from the best point, nearer by.
         return _Place(best, 0.5 * place.root, best, highest), highest - heights[0]
     units = np.linalg.solve(place.root, (points - place.mean).T).T
@@ -153,7 +157,9 @@ def _moved(
     slope, curvature = fitted
     values, vectors = np.linalg.eigh(curvature)
     kept = np.clip(values, WIDE**-2, NARROW**-2)
-    along = (vectors.T @ slope) / kept
+    # The step is as short as the curvature says, also where points narrow more slowly.
+    steep = np.maximum(values, WIDE**-2)
+    along = (vectors.T @ slope) / steep
     length = np.linalg.norm(along)
     step = along * min(1.0, STEP / max(length, 1e-12))
     spread = vectors * kept**-0.5
@@ -162,8 +168,9 @@ def _moved(
     root = root * np.sign(np.diagonal(root))
     alike = bool((values > ALIKE**-2).all() and (values < ALIKE**2).all())
     arrived = alike and bool(length < SHORT)
-    gain = float(0.5 * (kept * step**2).sum())
-    return _Place(place.mean + place.root @ (vectors @ step), root, best, highest, arrived), gain
+    gain = float(0.5 * (steep * step**2).sum())
+    there = place.mean + place.root @ (vectors @ step)
+    return _Place(there, root, best, highest, arrived, stepped=True), gain
 
 
 def _surface(

@@ -16,7 +16,7 @@ from jax.extend import core
 from jaxtyping import Array
 
 # Functions within what is traced, and the name of the parameter that holds their operations.
-_WITHIN = {"jit": "jaxpr", "pjit": "jaxpr", "custom_jvp_call": "call_jaxpr"}
+_WITHIN = {"jit": "jaxpr", "custom_jvp_call": "call_jaxpr"}
 
 
 def hoisted(

@@ -138,7 +138,7 @@ class Work:
         hard: np.ndarray,
     ) -> None:
         self.program, self.evidence, self.sizes, self.report = program, evidence, sizes, report
-        self.own, self.draws, self.hard = own, draws, hard
+        self.own, self.draws = own, draws
         self.kind = np.where(hard, HARD, SINGLE_MODE)
         self.judged = False
         self.few: FewTasks | None = None
@@ -172,8 +172,9 @@ class Work:
             return [Near(x) for x in assignments]
         alike = len({x.start.mean.shape for x in assignments}) == 1
         # One assignment alone is not worth the longer compilation.
-        served = self.looked_up is not None and not assignments[0].asked.plan.straight
-        together = alike and len(assignments) > 1 and not self.hard.any() and not served
+        reused = self.looked_up is not None and not assignments[0].asked.plan.straight
+        hard = (self.kind == HARD).any()
+        together = alike and len(assignments) > 1 and not hard and not reused
         if not (together and few(self.evidence.n_tasks)):
             return [Near(x, self._near(x)) for x in assignments]
         (chunk,) = chunks_given(self.evidence)

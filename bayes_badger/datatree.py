@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jaxtyping import Array, PRNGKeyArray
@@ -19,7 +18,13 @@ from bayes_badger.belief import Draws, in_chains
 from bayes_badger.evidence import Evidence
 from bayes_badger.evidence.compiled import task_columns_of
 from bayes_badger.labels import Labels
-from bayes_badger.pointwise import log_likelihood_rows, over_draws, predict_rows
+from bayes_badger.pointwise import (
+    ASKED,
+    DRAWN_IN_A_LOOP,
+    log_likelihood_rows,
+    over_draws,
+    predict_rows,
+)
 from bayes_badger.program import Program
 
 # Independent draws come as chains too: ArviZ's diagnostics and plots want several.
@@ -53,7 +58,7 @@ def build_tree(
     prior_key, prior_predictive_key, predictive_key = jax.random.split(key, 3)
     labels = Labels(program, evidence)
     kept = _kept(draws, evidence)
-    posterior = {name: jnp.asarray(x) for name, x in _latents(program, draws.values).items()}
+    posterior = _latents(program, draws.values)
     pointwise = {name: x[:, kept] for name, x in posterior.items()}
     prior = draw_prior(program, evidence, prior_key)
     prior_latents = _latents(program, prior)
@@ -85,13 +90,17 @@ def build_tree(
 
 def draw_prior(program: Program, evidence: Evidence, key: PRNGKeyArray) -> dict[str, np.ndarray]:
     """Lifetimes from the prior, with the tasks of the evidence: `[chain, draw, ...]`."""
-    args = task_columns_of(evidence), evidence.n_tasks
-    keys = jax.random.split(key, PRIOR_CHAINS * PRIOR_DRAWS)
-    drawn = over_draws(_drawn_prior, program, keys, args, evidence.n_tasks)
+    args = key, task_columns_of(evidence), evidence.n_tasks
+    draws = PRIOR_CHAINS * PRIOR_DRAWS
+    each = DRAWN_IN_A_LOOP * draws / ASKED
+    drawn = over_draws(_drawn_prior, program, np.arange(draws), args, evidence.n_tasks, each)
     return {name: in_chains(x, (PRIOR_CHAINS, PRIOR_DRAWS)) for name, x in drawn.items()}
 
 
-def _drawn_prior(program: Program, key: Array, columns: Any, tasks: int) -> dict[str, Array]:
+def _drawn_prior(
+    program: Program, number: Array, key: PRNGKeyArray, columns: Any, tasks: int
+) -> dict[str, Array]:
+    key = jax.random.fold_in(key, number)
     return program.simulate(key, program.without_rows(columns, tasks)).values
 
 
@@ -100,13 +109,13 @@ def _log_prior(
 ) -> dict[str, np.ndarray]:
     args = task_columns_of(evidence), evidence.n_tasks
     lead = next(iter(values.values())).shape[:2]
-    flat = {name: x.reshape(-1, *x.shape[2:]) for name, x in values.items()}
+    flat = {name: np.asarray(x).reshape(-1, *x.shape[2:]) for name, x in values.items()}
     found = over_draws(Program.log_prior_by_site, program, flat, args, evidence.n_tasks)
     return {name: in_chains(x, lead) for name, x in found.items()}
 
 
 def _latents(program: Program, values: Mapping[str, Any]) -> dict[str, Any]:
-    return {latent.name: jnp.asarray(values[latent.name]) for latent in program.latents}
+    return {latent.name: np.asarray(values[latent.name]) for latent in program.latents}
 
 
 def _kept(draws: Draws, evidence: Evidence) -> slice:

@@ -199,7 +199,7 @@ def example_of(evidence: Evidence, seed: int = 0) -> Data:
     tasks = np.resize(chance.permutation(evidence.n_tasks), TASKS)
     return Data(
         {name: jnp.asarray(single(x[rows])) for name, x in evidence.columns.items()},
-        {name: jnp.asarray(single(x[tasks]))[:, None] for name, x in evidence.task_columns.items()},
+        {name: jnp.asarray(single(x[tasks])[:, None]) for name, x in evidence.task_columns.items()},
     )
 
 

@@ -7,11 +7,13 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Array
 
+from bayes_badger.compilation import jit_by_work
 from bayes_badger.errors import BadgerError
 from bayes_badger.evidence import Evidence
 from bayes_badger.evidence.compiled import blocks_of, data_of, task_columns_of
-from bayes_badger.program import TASK, Program
+from bayes_badger.program import TASK, Data, Program
 from bayes_badger.tables.supports import outside
 
 # Draws from the prior at which an outcome must be outside the support to be refused.
@@ -59,25 +61,35 @@ def _outside(program: Program, evidence: Evidence, key: Any) -> np.ndarray:
     A support may depend on latents, as that of Uniform(0, z): so several draws must agree.
     """
     bad = np.ones(evidence.outcome.shape if evidence.outcome is not None else 0, bool)
-    for draw in jax.random.split(key, SUPPORT_DRAWS):
-        bad &= ~_supported(program, evidence, draw)
+    columns, blocks = task_columns_of(evidence), blocks_of(evidence)
+    each = [(np.asarray(block.tasks), data_of(block)) for block in blocks]
+    for draw in range(SUPPORT_DRAWS):
+        number = np.int32(draw)
+        found = [
+            np.asarray(_within(program, key, number, columns, evidence.n_tasks, *one))
+            for one in each
+        ]
+        bad &= ~evidence.long(blocks, found)
         if not bad.any():
             break
     return bad
 
 
-def _supported(program: Program, evidence: Evidence, key: Any) -> np.ndarray:
-    """Whether each row's outcome is within the support of its distribution, at a prior draw."""
-    columns = task_columns_of(evidence)
-    drawn = program.simulate(key, program.without_rows(columns, evidence.n_tasks)).values
-    blocks, found = blocks_of(evidence), []
-    for block in blocks:
-        data = data_of(block)
-        values = {
-            latent.name: drawn[latent.name][block.tasks]
-            if latent.scope == TASK
-            else drawn[latent.name]
-            for latent in program.latents
-        }
-        found.append(np.asarray(program.supports(values, data)))
-    return evidence.long(blocks, found)
+@jit_by_work
+def _within(
+    program: Program,
+    key: Any,
+    number: Array,
+    columns: Any,
+    tasks: int,
+    chosen: Array,
+    data: Data,
+) -> Array:
+    """Whether outcomes are within the support of their distribution at a draw from the prior."""
+    every = program.without_rows(columns, tasks)
+    drawn = program.simulate(jax.random.fold_in(key, number), every).values
+    values = {
+        latent.name: drawn[latent.name][chosen] if latent.scope == TASK else drawn[latent.name]
+        for latent in program.latents
+    }
+    return program.supports(values, data)

@@ -7,9 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jaxtyping import Array, PRNGKeyArray
@@ -22,7 +20,7 @@ from bayes_badger.evidence.joined import joined
 from bayes_badger.inner_loop.protocol import Report, silent
 from bayes_badger.labels import Labels
 from bayes_badger.outcomes import check_outcome, typed_outcome
-from bayes_badger.pointwise import predict_rows
+from bayes_badger.pointwise import DRAWN_IN_A_LOOP, over_draws, predict_rows
 from bayes_badger.preflight.checks import check_new_data, stored_label
 from bayes_badger.program import LIFETIME, TASK, Program
 from bayes_badger.reopening import check_whole, draws_of, inner_loop_of, program_of
@@ -172,21 +170,12 @@ def _drawn(
 ) -> dict[str, np.ndarray]:
     """Known tasks from their posterior; new ones from the lifetime's belief, draw by draw."""
     shared = [latent.name for latent in program.select(LIFETIME)]
-    lifetime = {name: jnp.asarray(stored[name]) for name in shared}
+    lifetime = {name: np.asarray(stored[name]) for name in shared}
     lead = next(iter(stored.values())).shape[:2]
-    columns = task_columns_of(observed)
-
-    @eqx.filter_jit
-    def simulate(program: Program, keys: Array, lifetime: Any, columns: Any) -> dict[str, Array]:
-        def one(xs: Any) -> dict[str, Array]:
-            key, values = xs
-            data = program.without_rows(columns, observed.n_tasks)
-            return program.simulate(key, data, values).values
-
-        return jax.lax.map(one, (keys, lifetime), batch_size=100)
-
-    flat = {n: x.reshape(-1, *x.shape[2:]) for n, x in lifetime.items()}
-    fresh = simulate(program, jax.random.split(key, lead[0] * lead[1]), flat, columns)
+    xs = {n: x.reshape(-1, *x.shape[2:]) for n, x in lifetime.items()}
+    args = key, task_columns_of(observed), observed.n_tasks
+    numbered = np.arange(lead[0] * lead[1]), xs
+    fresh = over_draws(_new_tasks, program, numbered, args, observed.n_tasks, DRAWN_IN_A_LOOP)
     values = {}
     for variable in program.variables:
         name = variable.name
@@ -198,6 +187,14 @@ def _drawn(
     return values
 
 
+def _new_tasks(
+    program: Program, xs: Any, key: PRNGKeyArray, columns: Mapping[str, Array], tasks: int
+) -> dict[str, Array]:
+    number, lifetime = xs
+    data = program.without_rows(columns, tasks)
+    return program.simulate(jax.random.fold_in(key, number), data, lifetime).values
+
+
 def _predicted(
     program: Program,
     queries: Evidence,
@@ -207,7 +204,7 @@ def _predicted(
     key: PRNGKeyArray,
 ) -> np.ndarray:
     """Outcomes of the queries; a program with state goes on from the rows before them."""
-    latents = {latent.name: jnp.asarray(values[latent.name]) for latent in program.latents}
+    latents = {latent.name: np.asarray(values[latent.name]) for latent in program.latents}
     if not program.signature.stateful:
         return predict_rows(program, queries, latents, key)
     has_past = np.array([i >= 0 and history.lengths[i] > 0 for i in at], bool)

@@ -13,15 +13,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 from scipy.stats import chi2
 
 from bayes_badger.evidence import Evidence
 from bayes_badger.evidence.compiled import task_columns_of
-from bayes_badger.pointwise import replicated_rows
+from bayes_badger.pointwise import over_draws, replicated_rows
 from bayes_badger.program import Program
 
 # Below this tail probability a task is named; and below this one divided by the number of tasks.
@@ -95,7 +93,7 @@ def unlike(
     flat = {name: x.reshape(1, -1, *x.shape[2:]) for name, x in own.items()}
     many = next(iter(flat.values())).shape[1]
     some = np.linspace(0, many - 1, wanted).astype(int)
-    thinned = {name: jnp.asarray(x[:, some]) for name, x in flat.items()}
+    thinned = {name: x[:, some] for name, x in flat.items()}
     return Unlike(
         _of_outcomes(program, evidence, thinned, key), _of_latents(program, evidence, thinned)
     )
@@ -149,10 +147,8 @@ def exceeding_zero(x: np.ndarray) -> np.ndarray:
 def _of_latents(program: Program, evidence: Evidence, values: Mapping[str, Any]) -> np.ndarray:
     if not program.prior_normal or not program.task_size or program.discrete:
         return np.ones(evidence.n_tasks)
-    columns = task_columns_of(evidence)
-
-    def one(values: Mapping[str, Any]) -> Any:
-        return program.unconstrain(values, columns, evidence.n_tasks)[1]
-
-    u = np.asarray(jax.lax.map(one, {n: x[0] for n, x in values.items()}), float)
+    args = task_columns_of(evidence), evidence.n_tasks
+    drawn = {name: x[0] for name, x in values.items()}
+    found = over_draws(Program.unconstrain, program, drawn, args, evidence.n_tasks)
+    u = np.asarray(found[1], float)
     return np.asarray(chi2.sf((u**2).sum(-1), u.shape[-1]).mean(0))

@@ -19,7 +19,7 @@ PACKAGE = ROOT / "bayes_badger"
 
 # In the order in which data flow; rooms of one line do not know each other.
 ROOMS = [
-    ["errors", "whole_process"],
+    ["errors", "whole_process", "compilation"],
     ["signature"],
     ["tables"],
     ["program"],

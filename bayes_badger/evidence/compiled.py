@@ -31,4 +31,4 @@ def data_of(block: Block) -> Data:
 
 def task_columns_of(evidence: Evidence) -> dict[str, Array]:
     """Columns of all tasks, in order, `[task, 1, ...]`."""
-    return {name: jnp.asarray(single(x))[:, None] for name, x in evidence.task_columns.items()}
+    return {name: jnp.asarray(single(x)[:, None]) for name, x in evidence.task_columns.items()}

@@ -8,6 +8,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from bayes_badger.compilation import jit_by_work
 from bayes_badger.evidence import Evidence
 from bayes_badger.evidence.compiled import blocks_of, data_of
 from bayes_badger.program import Data, Program
@@ -43,7 +44,7 @@ def log_density(
     return total
 
 
-@eqx.filter_jit
+@jit_by_work
 def reference(
     program: Program, lifetime: Array, task: Array, parts: Sequence[Part]
 ) -> list[Float[Array, "task step"]]:

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key
 
+from bayes_badger.compilation import jit_by_work
 from bayes_badger.inner_loop import _quadratic as quadratic
 from bayes_badger.inner_loop import _rounds
 from bayes_badger.inner_loop._refit import Offer
@@ -39,7 +39,7 @@ def density(society: Society, points: Array) -> Array:
     return jax.scipy.special.logsumexp(each, axis=1)
 
 
-_log_density = eqx.filter_jit(density)
+_log_density = jit_by_work(density)
 
 
 def double(tree: Any) -> Any:
@@ -60,7 +60,7 @@ def proposed(society: Society, key: Key[Array, ""], points: int) -> tuple[Societ
     return found
 
 
-_proposed = eqx.filter_jit(_rounds.proposed)
+_proposed = jit_by_work(_rounds.proposed)
 
 
 def heard(rounds: Rounds, start: Society, offer: Offer, joint: np.ndarray, last: bool) -> Rounds:
@@ -70,7 +70,7 @@ def heard(rounds: Rounds, start: Society, offer: Offer, joint: np.ndarray, last:
     return found
 
 
-_heard = eqx.filter_jit(_rounds.heard)
+_heard = jit_by_work(_rounds.heard)
 
 
 def drawn(society: Society, key: Key[Array, ""], n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -80,7 +80,7 @@ def drawn(society: Society, key: Key[Array, ""], n: int) -> tuple[np.ndarray, np
     return np.asarray(found[0]), np.asarray(found[1])
 
 
-@eqx.filter_jit
+@jit_by_work
 def _defended(society: Society, key: Key[Array, ""], n: int) -> tuple[Array, Array]:
     return defended(society, key, n, PRIOR)
 
@@ -102,4 +102,4 @@ def prior_density(
     return jax.vmap(lambda a: quadratic.lifetime_density(program, a, data, discrete))(lifetimes)
 
 
-_prior_density = eqx.filter_jit(prior_density)
+_prior_density = jit_by_work(prior_density)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +11,7 @@ from jaxtyping import Array, PRNGKeyArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from bayes_badger.belief import Draws, Mixture, Posterior, in_chains
+from bayes_badger.compilation import jit_by_work
 from bayes_badger.errors import BadgerError
 from bayes_badger.evidence import Evidence
 from bayes_badger.evidence.compiled import task_columns_of
@@ -99,7 +99,7 @@ def integrate_all(
     )
 
 
-@eqx.filter_jit
+@jit_by_work
 def constrained(
     program: Program, lifetimes: Any, tasks: Any, columns: Any, discrete: Any
 ) -> dict[str, Array]:

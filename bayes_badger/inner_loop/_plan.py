@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
+from bayes_badger.compilation import jit_by_work
 from bayes_badger.inner_loop._climb import expand
 from bayes_badger.inner_loop._points import centres, cloud
 from bayes_badger.inner_loop._predictive import CLOUD, LINE, NORMAL, SCALED_NORMAL
@@ -102,7 +102,7 @@ def _parameters(program: OneTask) -> int:
     return jax.eval_shape(lambda u: program.outcome_parameters(u, example)[0], u).shape[-1]
 
 
-@eqx.filter_jit
+@jit_by_work
 def _bends(program: OneTask, base: Array, data: Data) -> tuple[Array, Array, Array]:
     """How the information changes along each pair of directions, its size, and a scale's slope."""
     size = program.size

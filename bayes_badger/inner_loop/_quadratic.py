@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jax.scipy.linalg import cho_solve, solve_triangular
 from jaxtyping import Array, Key
 
+from bayes_badger.compilation import jit_by_work
 from bayes_badger.inner_loop._density import Part
 from bayes_badger.program import LIFETIME, Data, Program
 
@@ -211,7 +212,7 @@ def inverse_root(precision: Array) -> Array:
     return solve_triangular(reversed_, jnp.eye(n), lower=False).T
 
 
-@eqx.filter_jit
+@jit_by_work
 def arrows(
     program: Program,
     lifetimes: Array,
@@ -232,7 +233,7 @@ def arrows(
     return jax.vmap(one)(lifetimes, dict(discrete))
 
 
-@eqx.filter_jit
+@jit_by_work
 def draws_of(
     keys: Key[Array, " n"], found: Arrow, lifetimes: Array, where: Where, task_size: int
 ) -> tuple[Array, Array]:
@@ -245,7 +246,7 @@ def draws_of(
     return jax.vmap(one)(keys, found, lifetimes)
 
 
-@eqx.filter_jit
+@jit_by_work
 def centres_of(found: Arrow, lifetimes: Array, where: Where, task_size: int) -> tuple[Array, Array]:
     """Means at each lifetime, and the means moved by a step and back: `[3, n, ...]`."""
 

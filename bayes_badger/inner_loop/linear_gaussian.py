@@ -6,12 +6,12 @@ how narrow any posterior will be before anything was observed.
 
 from __future__ import annotations
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from bayes_badger.compilation import jit_by_work
 from bayes_badger.evidence import Evidence
 from bayes_badger.inner_loop import _quadratic as quadratic
 from bayes_badger.inner_loop import exact
@@ -46,7 +46,7 @@ def _double(x: Array) -> Array:
     return x.astype(float) if jnp.issubdtype(x.dtype, jnp.floating) else x
 
 
-@eqx.filter_jit
+@jit_by_work
 def _of_part(program: Program, part: Part) -> Array:
     k = program.lifetime_size
 

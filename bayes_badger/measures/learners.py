@@ -214,13 +214,19 @@ class OfProgram:
     def _prior(self, cases: int, key: Any) -> dict[str, np.ndarray]:
         columns = task_columns_of(self.design)
         if self.shared:
-            keys = jax.random.split(key, cases)
-            args = columns, self.design.n_tasks
-            drawn = over_draws(_prior_draw, self.program, keys, args, self.design.n_tasks)
+            args = key, columns, self.design.n_tasks
+            numbers = np.arange(cases)
+            drawn = over_draws(_numbered_draw, self.program, numbers, args, self.design.n_tasks)
         else:
             wide = {n: jnp.broadcast_to(x, (cases, *x.shape[1:])) for n, x in columns.items()}
             drawn = _prior_draw(self.program, key, wide, cases)
         return {x.name: np.asarray(drawn[x.name]) for x in self.program.latents}
+
+
+def _numbered_draw(
+    program: Program, number: Array, key: Array, columns: Any, tasks: int
+) -> dict[str, Array]:
+    return _prior_draw(program, jax.random.fold_in(key, number), columns, tasks)
 
 
 def _prior_draw(program: Program, key: Array, columns: Any, tasks: int) -> dict[str, Array]:

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 from numpyro.distributions.transforms import biject_to
 
+from bayes_badger.compilation import jit_by_work
 from bayes_badger.errors import BadgerError
 from bayes_badger.program.information import outcome_information
 from bayes_badger.program.latent import LIFETIME, ROLES, TASK, Derived, Latent
@@ -58,7 +59,7 @@ def drawn_outcome(trial: Trial) -> Array:
     """An outcome from the program itself, which is sure to be one that it can explain."""
     data = trial.data._replace(outcome=None)
 
-    @jax.jit
+    @jit_by_work
     def draw(data: Data, key: PRNGKeyArray) -> tuple[Array, PyTree]:
         walked = trial.walk(data, key)
         return walked.sites[trial.outcome].value, walked.state
@@ -81,7 +82,7 @@ def initial_parameters(trial: Trial, sites: Mapping[str, AbstractSite]) -> dict[
         found = trial.walk(data).sites
         return {name: found[name].value for name in names}
 
-    return jax.jit(values)(trial.data) if names else {}
+    return jit_by_work(values)(trial.data) if names else {}
 
 
 def information_is_known(trial: Trial) -> bool:

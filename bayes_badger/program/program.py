@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from bayes_badger.compilation import jit_by_work
 from bayes_badger.errors import BadgerError, did_you_mean, listed
 from bayes_badger.program.information import outcome_information
 from bayes_badger.program.latent import LIFETIME, TASK, Derived, Latent, pack, unpack
@@ -218,7 +219,7 @@ class Program(eqx.Module):
         )
         return self._terms(walked, data)
 
-    @eqx.filter_jit
+    @jit_by_work
     def constrain(
         self,
         lifetime: Float[Array, " lifetime"],
@@ -242,7 +243,7 @@ class Program(eqx.Module):
         data = self.without_rows(task_columns, task.shape[0])
         return self._values(self._at(lifetime, task, data, discrete, key=key).sites)
 
-    @eqx.filter_jit
+    @jit_by_work
     def unconstrain(
         self, values: Mapping[str, Array], task_columns: Mapping[str, Array], tasks: int
     ) -> tuple[Float[Array, " lifetime"], Float[Array, "task size"]]:
@@ -256,7 +257,7 @@ class Program(eqx.Module):
         }
         return pack(self.latents, coordinates, tasks)
 
-    @eqx.filter_jit
+    @jit_by_work
     def coordinates_and_log_jacobian(
         self, values: Mapping[str, Array], task_columns: Mapping[str, Array], tasks: int
     ) -> tuple[Float[Array, " lifetime"], Float[Array, "task size"], dict[str, Array]]:
@@ -278,7 +279,7 @@ class Program(eqx.Module):
                 jacobian[latent.name] = sum_per_task(change, tasks) if inside else jnp.sum(change)
         return lifetime, task, jacobian
 
-    @eqx.filter_jit
+    @jit_by_work
     def log_prior_by_site(
         self, values: Mapping[str, Array], task_columns: Mapping[str, Array], tasks: int
     ) -> dict[str, Array]:
@@ -286,20 +287,20 @@ class Program(eqx.Module):
         data = self.without_rows(task_columns, tasks)
         return self.priors_of(self.walk_at(values, data), tasks)
 
-    @eqx.filter_jit
+    @jit_by_work
     def log_likelihood_of(
         self, values: Mapping[str, Array], data: Data
     ) -> Float[Array, "task step"]:
         """Log likelihood of each outcome, given the latents in the user's own space."""
         return self.rows_of(self.walk_at(values, data), data)
 
-    @eqx.filter_jit
+    @jit_by_work
     def supports(self, values: Mapping[str, Array], data: Data) -> Array:
         """Whether each outcome, `[task, step, ...]`, is one that its distribution can give."""
         site = self.walk_at(values, data).sites[self.outcome.site]
         return supported(site.fn, site.value)
 
-    @eqx.filter_jit
+    @jit_by_work
     def simulate(
         self, key: PRNGKeyArray, data: Data, values: Mapping[str, Array] | None = None
     ) -> Simulated:
@@ -325,7 +326,7 @@ class Program(eqx.Module):
         outcome = jnp.concatenate([drawn.outcome, jnp.moveaxis(rest, 0, 1)], 1)
         return Simulated(drawn.values, outcome, state)
 
-    @eqx.filter_jit
+    @jit_by_work
     def state_after(self, values: Mapping[str, Array], data: Data, mask: Array) -> PyTree:
         """The state of a stateful program after the rows that `mask`, `[task, step]`, calls real.
 

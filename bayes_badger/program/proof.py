@@ -8,14 +8,14 @@ what NumPyro lets pass in silence: a mean over steps, a lag, a centring on the g
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
+from bayes_badger.compilation import jit_by_work
 from bayes_badger.errors import BadgerError
 from bayes_badger.program.constraints import (
     Bounded,
@@ -58,19 +58,17 @@ def prove(program: Program, data: Data, key: Array) -> set[str]:
         Names of deterministics that depend on rows or on other tasks: they have no value of their
         own for a task, and are to be left out.
     """
-    _keep_constraints(program, data, jax.random.fold_in(key, 1))
+    _keep_constraints(program, data, key)
     proved, astray = 0, set[str]()
-    for draw_key in jax.random.split(key, DRAWS):
-        values = prior_values(program, draw_key, data)
-        simulated = program.simulate(draw_key, data, values)
-        given = data._replace(outcome=simulated.outcome)
-        base = _probe(program, values, given)
-        if not np.isfinite(base.rows).all():
+    for number in range(DRAWS):
+        tried = jax.tree.map(np.asarray, _tried(program, key, np.int32(number), data))
+        if not np.isfinite(tried.base.rows).all():
             continue
         proved += 1
-        astray |= _one_task_at_a_time(program, values, given, base)
-        astray |= _one_step_at_a_time(program, values, given, base)
-        astray |= _other_rows_exchanged(program, values, given, base)
+        given = data._replace(outcome=tried.outcome)
+        astray |= _one_task_at_a_time(program, tried, given)
+        astray |= _one_step_at_a_time(program, tried, given)
+        astray |= _other_rows_exchanged(program, tried, given)
     if not proved:
         raise NotAcceptedError(
             f"{program.name}: the log likelihood of its own simulated outcomes is not finite, "
@@ -83,26 +81,26 @@ def latents_without_gradient(program: Program, data: Data, key: Array) -> tuple[
     """Latents that move the likelihood, but through which no finite gradient comes."""
     suspects = {latent.name for latent in program.latents if not latent.discrete}
     moved: set[str] = set()
-    for draw_key in jax.random.split(key, DRAWS):
-        a_key, z_key = jax.random.split(draw_key)
-        a = 0.5 * jax.random.normal(a_key, (program.lifetime_size,))
-        z = 0.5 * jax.random.normal(z_key, (data.tasks, program.task_size))
-        here, gradient = _total(program, a, z, data)
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
+    for _ in range(DRAWS):
+        a = 0.5 * rng.normal(size=program.lifetime_size).astype(np.float32)
+        z = 0.5 * rng.normal(size=(data.tasks, program.task_size)).astype(np.float32)
+        here, gradient = jax.tree.map(np.asarray, _total(program, a, z, data))
         for name, scope, part in _parts(program):
             if name not in suspects:
                 continue
             own = gradient[scope][..., part]
-            if jnp.isfinite(own).all() and (own != 0).any():
+            if np.isfinite(own).all() and (own != 0).any():
                 suspects.discard(name)
                 continue
-            a_there = a.at[part].add(0.5) if scope == 0 else a
-            z_there = z.at[:, part].add(0.5) if scope == 1 else z
-            if not jnp.allclose(_total(program, a_there, z_there, data)[0], here):
+            a_there, z_there = a.copy(), z.copy()
+            (a_there if scope == 0 else z_there)[..., part] += 0.5
+            if not np.allclose(np.asarray(_total(program, a_there, z_there, data)[0]), here):
                 moved.add(name)
     return tuple(latent.name for latent in program.latents if latent.name in suspects & moved)
 
 
-@eqx.filter_jit
+@jit_by_work
 def _total(
     program: Program, lifetime: Array, task: Array, data: Data
 ) -> tuple[Array, tuple[Array, Array]]:
@@ -117,12 +115,18 @@ def _total(
 def _keep_constraints(program: Program, data: Data, key: Array) -> None:
     """Refuses a rate that is negative, and other parameters that no distribution has."""
     found = [
-        _probe(program, prior_values(program, draw_key, data, 1.0), data).parameters
-        for draw_key in jax.random.split(key, PRIOR_DRAWS)
+        _parameters(program, key, np.int32(DRAWS + number), data) for number in range(PRIOR_DRAWS)
     ]
     beyond = outside(found)
     if beyond is not None:
         raise NotAcceptedError(told(program.name, beyond, PRIOR_DRAWS))
+
+
+@jit_by_work
+def _parameters(program: Program, key: Array, number: Array, data: Data) -> dict[Place, Bounded]:
+    """What distributions are given at a draw from the prior."""
+    values = prior_values(program, jax.random.fold_in(key, number), data, 1.0)
+    return bounded_parameters(program.walk_at(values, data).sites)
 
 
 def prior_values(program: Program, key: Array, data: Data, spread: float = 0.5) -> dict[str, Array]:
@@ -143,7 +147,56 @@ def _parts(program: Program) -> Iterator[tuple[str, int, slice]]:
             at[scope] += latent.size
 
 
-@eqx.filter_jit
+class _Tried(NamedTuple):
+    """What a program says at one draw from its prior.
+
+    Attributes:
+        values: The latents.
+        outcome: Drawn from the program at these.
+        base: Of all data at once.
+        tasks: Of each task alone, `[task, ...]`.
+        steps: Of each step alone, `[step, ...]`; None for a program with state.
+        exchanged: With the last rows of all tasks those of the first.
+    """
+
+    values: dict[str, Array]
+    outcome: Array
+    base: _Probe
+    tasks: _Probe
+    steps: _Probe | None
+    exchanged: _Probe
+
+
+@jit_by_work
+def _tried(program: Program, key: Array, number: Array, data: Data) -> _Tried:
+    """All that is asked of a program at a draw, in one piece: it is compiled once."""
+    key = jax.random.fold_in(key, number)
+    values = prior_values(program, key, data)
+    data = data._replace(outcome=program.simulate(key, data, values).outcome)
+
+    def alone(i: Array) -> _Probe:
+        own = {n: v[i[None]] if _of_task(program, n) else v for n, v in _latents(program, values)}
+        return _probe(program, own, data.task(i[None]))
+
+    def at_once(t: Array) -> _Probe:
+        return _probe(program, values, data.step(t[None]))
+
+    steps = None if program.signature.stateful else jax.lax.map(at_once, jnp.arange(data.steps))
+    return _Tried(
+        values,
+        data.answers,
+        _probe(program, values, data),
+        jax.lax.map(alone, jnp.arange(data.tasks)),
+        steps,
+        _probe(program, values, _exchanged(data, data.columns, _halves(data)[0])),
+    )
+
+
+def _of_task(program: Program, name: str) -> bool:
+    return program.latent(name).scope == TASK
+
+
+@jit_by_work
 def _probe(program: Program, values: Mapping[str, Array], data: Data) -> _Probe:
     walked = program.walk_at(values, data)
     return _Probe(
@@ -155,17 +208,11 @@ def _probe(program: Program, values: Mapping[str, Array], data: Data) -> _Probe:
     )
 
 
-def _one_task_at_a_time(
-    program: Program, values: Mapping[str, Array], data: Data, base: _Probe
-) -> set[str]:
-    astray = set()
+def _one_task_at_a_time(program: Program, tried: _Tried, data: Data) -> set[str]:
+    base, astray = tried.base, set()
     for i in range(data.tasks):
         one = slice(i, i + 1)
-        own = {
-            n: v[one] if program.latent(n).scope == TASK else v
-            for n, v in _latents(program, values)
-        }
-        alone = _probe(program, own, data.task(one))
+        alone = jax.tree.map(lambda x, i=i: x[i], tried.tasks)
         for x in program.derived:
             same = base.derived[x.name][one] if x.scope == TASK else base.derived[x.name]
             if not _close(alone.derived[x.name], same):
@@ -173,38 +220,36 @@ def _one_task_at_a_time(
         for name, density in alone.priors.items():
             same = base.priors[name][one] if density.ndim else base.priors[name]
             if not _close(density, same):
-                raise _prior_moves(program, values, data, name, "of other tasks")
+                raise _prior_moves(program, tried.values, data, name, "of other tasks")
         if not _close(alone.rows, base.rows[one]):
-            raise _rows_move(program, values, data, "of other tasks")
+            raise _rows_move(program, tried.values, data, "of other tasks")
     return astray
 
 
-def _one_step_at_a_time(
-    program: Program, values: Mapping[str, Array], data: Data, base: _Probe
-) -> set[str]:
-    state, astray = None, set()
+def _one_step_at_a_time(program: Program, tried: _Tried, data: Data) -> set[str]:
+    state, astray, base = None, set(), tried.base
     for t in range(data.steps):
-        alone = _probe(program, values, data.step(slice(t, t + 1), state))
-        state = alone.state
+        if tried.steps is None:
+            alone = _probe(program, tried.values, data.step(slice(t, t + 1), state))
+            state = alone.state
+        else:
+            alone = jax.tree.map(lambda x, t=t: x[t], tried.steps)
         astray |= _moved(alone, base)
         for name, density in alone.priors.items():
             if not _close(density, base.priors[name]):
-                raise _prior_moves(program, values, data, name, "of the task")
+                raise _prior_moves(program, tried.values, data, name, "of the task")
         if not _close(alone.rows, base.rows[:, t : t + 1]):
-            raise _rows_move(program, values, data, "of the same task")
+            raise _rows_move(program, tried.values, data, "of the same task")
     return astray
 
 
-def _other_rows_exchanged(
-    program: Program, values: Mapping[str, Array], data: Data, base: _Probe
-) -> set[str]:
-    first = _halves(data)[0]
-    moved = _probe(program, values, _exchanged(data, data.columns, first))
+def _other_rows_exchanged(program: Program, tried: _Tried, data: Data) -> set[str]:
+    first, base, moved = _halves(data)[0], tried.base, tried.exchanged
     for name, density in moved.priors.items():
         if not _close(density, base.priors[name]):
-            raise _prior_moves(program, values, data, name, "of the task")
+            raise _prior_moves(program, tried.values, data, name, "of the task")
     if not _close(moved.rows[:, first], base.rows[:, first]):
-        raise _rows_move(program, values, data, "of the same task")
+        raise _rows_move(program, tried.values, data, "of the same task")
     return _moved(moved, base)
 
 
@@ -213,12 +258,12 @@ def _moved(there: _Probe, base: _Probe) -> set[str]:
     return {name for name, x in there.derived.items() if not _close(x, base.derived[name])}
 
 
-def _halves(data: Data) -> tuple[Array, Array]:
+def _halves(data: Data) -> tuple[np.ndarray, np.ndarray]:
     """The first steps, and the last."""
-    return jnp.arange(data.steps // 2), jnp.arange(data.steps // 2, data.steps)
+    return np.arange(data.steps // 2), np.arange(data.steps // 2, data.steps)
 
 
-def _exchanged(data: Data, names: Iterable[str], kept: Array) -> Data:
+def _exchanged(data: Data, names: Iterable[str], kept: np.ndarray) -> Data:
     """Gives every task the rows of the first task at all steps but some.
 
     No mere reordering: that would leave a mean over all rows as it was.
@@ -226,7 +271,7 @@ def _exchanged(data: Data, names: Iterable[str], kept: Array) -> Data:
     exchanged = {}
     for name in names:
         x = data.columns[name]
-        exchanged[name] = jnp.broadcast_to(x[:1], x.shape).at[:, kept].set(x[:, kept])
+        exchanged[name] = jnp.broadcast_to(x[:1], x.shape).at[:, kept].set(jnp.asarray(x)[:, kept])
     return data._replace(columns={**data.columns, **exchanged})
 
 
@@ -236,7 +281,7 @@ def _culprit(program: Program, values: Mapping[str, Array], data: Data, site: st
     # Rows after others may follow them where a state says so, and nowhere else.
     halves = _halves(data)[: 1 if program.signature.stateful else 2]
 
-    def moves(other: Data, steps: Array, tasks: slice = slice(None)) -> bool:
+    def moves(other: Data, steps: np.ndarray, tasks: slice = slice(None)) -> bool:
         there = _probe(program, values, other)
         if site is None:
             return not _close(there.rows[tasks, steps], base.rows[tasks, steps])
@@ -304,7 +349,7 @@ def _latents(program: Program, values: Mapping[str, Array]) -> Iterator[tuple[st
     return ((latent.name, values[latent.name]) for latent in program.latents)
 
 
-def _close(a: Array, b: Array) -> bool:
+def _close(a: Any, b: Any) -> bool:
     x, y = np.asarray(a, np.float64), np.asarray(b, np.float64)
     with np.errstate(invalid="ignore"):
         near = np.abs(x - y) <= TOLERANCE * (1 + np.abs(y))

@@ -18,6 +18,8 @@ import numpy as np
 import numpyro.distributions as dist
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from bayes_badger.compilation import jit_by_work
+
 if TYPE_CHECKING:
     from bayes_badger.program.program import Program
     from bayes_badger.program.walk import Data
@@ -98,12 +100,13 @@ def support_moves(program: Program, data: Data, key: PRNGKeyArray) -> bool:
     # Here, since that file builds on what this one builds on.
     from bayes_badger.program.proof import prior_values
 
-    @jax.jit
-    def bounds(key: PRNGKeyArray) -> list[Array]:
-        walked = program.walk_at(prior_values(program, key, data), data)
+    @jit_by_work
+    def bounds(key: PRNGKeyArray, number: Array) -> list[Array]:
+        draw = jax.random.fold_in(key, number)
+        walked = program.walk_at(prior_values(program, draw, data), data)
         return [jnp.asarray(x) for x in _bounds(walked.sites[program.outcome.site].fn)]
 
-    first, *others = [bounds(draw) for draw in jax.random.split(key, DRAWS)]
+    first, *others = [bounds(key, np.int32(i)) for i in range(DRAWS)]
     return not all(
         np.array_equal(np.asarray(x), np.asarray(y), equal_nan=True)
         for other in others

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro.distributions as dist
 from jaxtyping import Array, PRNGKeyArray, PyTree
 from numpyro import handlers
@@ -76,19 +77,26 @@ class Data(NamedTuple):
     def task(self, index: Any) -> Data:
         """The data of one task, or of several."""
         return self._replace(
-            columns={k: v[index] for k, v in self.columns.items()},
-            task_columns={k: v[index] for k, v in self.task_columns.items()},
-            outcome=None if self.outcome is None else self.outcome[index],
-            state=jax.tree.map(lambda x: x[index], self.state),
+            columns={k: _taken(v, index) for k, v in self.columns.items()},
+            task_columns={k: _taken(v, index) for k, v in self.task_columns.items()},
+            outcome=None if self.outcome is None else _taken(self.outcome, index),
+            state=jax.tree.map(lambda x: _taken(x, index), self.state),
         )
 
     def step(self, index: Any, state: PyTree = None) -> Data:
         """The data of some steps of every task, `index` a slice; with the state before them."""
         return self._replace(
-            columns={k: v[:, index] for k, v in self.columns.items()},
-            outcome=None if self.outcome is None else self.outcome[:, index],
+            columns={k: _taken(v, (slice(None), index)) for k, v in self.columns.items()},
+            outcome=None if self.outcome is None else _taken(self.outcome, (slice(None), index)),
             state=state,
         )
+
+
+def _taken(x: Array, index: Any) -> Array:
+    """Some entries: on the host where they are known there, for there nothing is compiled."""
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((x, index))):
+        return x[index]
+    return jnp.asarray(np.asarray(x)[index])
 
 
 class Plate(NamedTuple):

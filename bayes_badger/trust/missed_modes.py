@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,6 +20,7 @@ import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from bayes_badger.belief import Posterior
+from bayes_badger.compilation import jit_by_work
 from bayes_badger.evidence import Evidence
 from bayes_badger.evidence.compiled import task_columns_of
 from bayes_badger.inner_loop._density import Part, log_density, parts_of, reference
@@ -112,7 +112,7 @@ def _coordinates(
     return Place(np.asarray(lifetime, float), np.asarray(task, float))
 
 
-@eqx.filter_jit
+@jit_by_work
 def _unconstrained(
     program: Program, values: Mapping[str, Array], columns: Mapping[str, Array], tasks: int
 ) -> tuple[Array, Array]:
@@ -145,15 +145,17 @@ def _ascended(
 ) -> tuple[Place, np.ndarray]:
     """Where ascents end, and the log joint density there relative to one of the draws."""
     references = reference(program, _single(at.lifetime), _single(at.task), parts)
+    cells = sum(part.mask.size for part in parts)
+    work = 2 * STEPS * len(starts.lifetime) * cells
     lifetime, task, found = _ascend(
-        program, _single(starts.lifetime), _single(starts.task), references, parts
+        program, _single(starts.lifetime), _single(starts.task), references, parts, work=work
     )
     heights = np.asarray(found, float)
     ends = Place(np.asarray(lifetime, float), np.asarray(task, float))
     return ends, np.where(np.isfinite(heights), heights, -np.inf)
 
 
-@eqx.filter_jit
+@jit_by_work
 def _ascend(
     program: Program,
     lifetimes: Array,
@@ -232,7 +234,7 @@ def _single(x: np.ndarray) -> Array:
     return jnp.asarray(x, jnp.float32)
 
 
-@eqx.filter_jit
+@jit_by_work
 def _heights(
     program: Program,
     lifetimes: Array,

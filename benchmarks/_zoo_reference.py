@@ -68,7 +68,7 @@ class Weighed(NamedTuple):
         mean = self.weights @ self.values
         away = self.values - mean
         variance = self.weights @ away**2
-        return mean, np.sqrt(variance), self.weights @ away**4 / max(variance, 1e-300) ** 2
+        return mean, np.sqrt(variance), self.weights @ away**4 / max(variance, 1e-150) ** 2
 
     def quantiles(self, at: np.ndarray) -> np.ndarray:
         """Quantiles at these probabilities."""

@@ -447,5 +447,5 @@ def test_weights_that_are_no_numbers_are_told_in_words():
 
     program = bb.lift(model)
     evidence = from_arrays(program.signature, {"x": np.zeros((2, 3))}, np.ones((2, 3)), {})
-    with pytest.raises(BadgerError, match="log evidence is not a number.* Normal outcomes"):
+    with pytest.raises(BadgerError, match=r"log evidence is not a number.* Normal outcomes"):
         loop("exact").infer(program, evidence, jax.random.key(0))

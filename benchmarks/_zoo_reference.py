@@ -19,11 +19,14 @@ import numpy as np
 from jax import Array
 from numpyro import handlers
 from numpyro.diagnostics import effective_sample_size
+from numpyro.distributions import constraints
 from numpyro.distributions.transforms import biject_to
 from numpyro.infer import MCMC, NUTS
 from scipy.special import logsumexp
 
 BATCH, FAR, NEGLIGIBLE = 4096, 12.0, 35.0
+# Kurtosis of a heavy tail; a number of no more values than this is discrete.
+HEAVY, DISCRETE = 9.0, 20
 # Nodes of each continuous coordinate, by how many what is shared and a task have.
 NODES = {
     (0, 0): (1, 1), (0, 1): (1, 2001), (0, 2): (1, 301), (0, 3): (1, 81), (1, 0): (2001, 1),
@@ -65,12 +68,64 @@ class Weighed(NamedTuple):
         mean = self.weights @ self.values
         away = self.values - mean
         variance = self.weights @ away**2
-        return mean, np.sqrt(variance), self.weights @ away**4 / max(variance, 1e-300) ** 2
+        return mean, np.sqrt(variance), self.weights @ away**4 / max(variance, 1e-150) ** 2
 
     def quantiles(self, at: np.ndarray) -> np.ndarray:
         """Quantiles at these probabilities."""
         order = np.argsort(self.values)
         return np.interp(at, np.cumsum(self.weights[order]), self.values[order])
+
+
+class Known(NamedTuple):
+    """What is kept of one number of a reference, and compared.
+
+    Attributes:
+        mean: Of the posterior.
+        sd: Of the posterior.
+        kurtosis: Of the posterior; above `HEAVY` means and standard deviations say little.
+        quartiles: The three of them.
+        bent: Mean, standard deviation and kurtosis of arcsinh((value - median) / interquartile
+            range) in place of the value where the tails are heavy; None where they are not, or
+            where the value is discrete.
+        effective: How many independent draws it rests on; infinite for quadrature.
+    """
+
+    mean: float
+    sd: float
+    kurtosis: float
+    quartiles: tuple[float, float, float]
+    bent: tuple[float, float, float] | None
+    effective: float
+
+
+def known(number: Weighed) -> Known:
+    """The summary of one number."""
+    mean, sd, kurtosis = map(float, number.moments())
+    low, middle, high = map(float, number.quantiles(np.array([0.25, 0.5, 0.75])))
+    bent = None
+    if kurtosis > HEAVY and len(np.unique(number.values)) > DISCRETE:
+        values = np.arcsinh((number.values - middle) / (high - low))
+        bent = tuple(map(float, number._replace(values=values).moments()))
+    return Known(mean, sd, kurtosis, (low, middle, high), bent, number.effective)
+
+
+def as_json(found: Reference | str) -> dict[str, Any]:
+    """A reference as what JSON can hold."""
+    if isinstance(found, str):
+        return {"none": found}
+    numbers = [[list(name), *each] for name, each in found.numbers.items()]
+    return found._asdict() | {"numbers": numbers}
+
+
+def from_json(kept: dict[str, Any]) -> Reference | str:
+    """The reverse of `as_json`."""
+    if "none" in kept:
+        return str(kept["none"])
+    numbers = {}
+    for name, mean, sd, kurtosis, quartiles, bent, effective in kept["numbers"]:
+        bent = None if bent is None else tuple(bent)
+        numbers[tuple(name)] = Known(mean, sd, kurtosis, tuple(quartiles), bent, effective)
+    return Reference(kept["how"], numbers, kept["log_evidence"], kept["error"])
 
 
 class Reference(NamedTuple):
@@ -85,7 +140,7 @@ class Reference(NamedTuple):
     """
 
     how: str
-    numbers: dict[tuple[Any, ...], Weighed]
+    numbers: dict[tuple[Any, ...], Known]
     log_evidence: float | None
     error: float
 
@@ -95,7 +150,7 @@ def reference(model: Callable[..., None], columns: dict, outcome: np.ndarray) ->
     with jax.enable_x64(True):
         columns = {name: jnp.asarray(x, float) for name, x in columns.items()}
         whole = np.issubdtype(outcome.dtype, np.integer)
-        y = jnp.asarray(outcome, int if whole else float)
+        y = _settled(model, columns, jnp.asarray(outcome, int if whole else float))
         try:
             parts = _parts(model, columns, y)
         except NotImplementedError as error:
@@ -110,6 +165,16 @@ def reference(model: Callable[..., None], columns: dict, outcome: np.ndarray) ->
         if any(p.support is not None for p in parts):
             return "discrete latents beside too many others"
     return _nuts(model, {k: np.asarray(v, np.float32) for k, v in columns.items()}, outcome)
+
+
+def _settled(model: Callable[..., None], columns: dict, y: Array) -> Array:
+    """Outcomes that sum to zero in single precision, made to do so in double precision."""
+    trace = handlers.trace(handlers.seed(model, 0)).get_trace(**columns)
+    support = trace["y"]["fn"].support
+    if not isinstance(support, type(constraints.zero_sum(1))):
+        return y
+    onto = biject_to(support)
+    return onto(onto.inv(y))
 
 
 def _parts(model: Callable[..., None], columns: dict, y: Array) -> list[Part]:
@@ -262,7 +327,8 @@ def _quadrature(
         parts, {name: x[kept] for name, x in stored.items()},
         prior_half + each_half.sum(1), rows_half, each_half, (half_a.sum(), half_z.sum()),
     )  # fmt: skip
-    return Reference("quadrature", numbers, total, _apart(numbers, coarse))
+    summaries = {name: known(number) for name, number in numbers.items()}
+    return Reference("quadrature", summaries, total, _apart(numbers, coarse))
 
 
 def _finite(log: np.ndarray) -> np.ndarray:
@@ -341,4 +407,5 @@ def _nuts(model: Callable[..., None], columns: dict, outcome: np.ndarray) -> Ref
                 errors.append(1 / np.sqrt(effective))
             n = one.size
             numbers[(name, *index)] = Weighed(one.ravel(), np.full(n, 1 / n), effective)
-    return Reference("nuts", numbers, None, float(max(errors)))
+    summaries = {name: known(number) for name, number in numbers.items()}
+    return Reference("nuts", summaries, None, float(max(errors)))

@@ -53,7 +53,8 @@ from benchmarks._kept import Kept, between
 COINS, TOSSES = 200, 8
 WORLDS, TASKS, ROWS = 200, 8, 4
 LEVELS = (6, 3)
-SIDE = np.linspace(-7.0, 7.0, 141)
+# Answers that are all alike leave the posterior of a task as wide as the prior, far out.
+SIDE = np.linspace(-12.0, 12.0, 241)
 MEAN, SD, EVIDENCE = "mean", "sd", "log evidence"
 # What is found in one world: lists of z.
 Scores = dict[str, list[float]]

@@ -176,7 +176,7 @@ def _worlds(part: str, worlds: range) -> list[dict[str, object]]:
     }
     return [
         {"part": part, "tasks": tasks, "worlds": len(worlds), "parameter": name}
-        | _summed(np.array([each[name] for each in found], float), truth)
+        | _summed(np.array([each[name] for each in found], float), truth, name == "tau")
         | shared
         for name, truth in (("mu", MEAN), ("tau", SCALE))
     ]
@@ -204,14 +204,17 @@ def _beside(learned: Learned, top: np.ndarray, errors: np.ndarray) -> dict[str, 
     return rows | {"doubted": doubted}
 
 
-def _summed(rows: np.ndarray, truth: float) -> dict[str, object]:
+def _summed(rows: np.ndarray, truth: float, positive: bool) -> dict[str, object]:
     value, told, exact_one = rows.T
     known = np.isfinite(told)
     off = np.abs(told / exact_one - 1)[known & np.isfinite(exact_one)]
     inside = np.abs(value - truth)[known] <= 2 * told[known]
     share = inside.mean() if known.any() else np.nan
+    # Of a scale also the interval of its logarithm, which is told beside.
+    logs = np.abs(np.log(value / truth))[known] <= 2 * (told / value)[known] if positive else inside
     return {
         "within 2 standard errors": share,
+        "by its logarithm": logs.mean() if known.any() else np.nan,
         "se": np.sqrt(share * (1 - share) / max(known.sum(), 1)),
         "off by, median": np.median(off),
         "95% of worlds": np.quantile(off, 0.95),

@@ -434,3 +434,18 @@ def test_auto_says_which_settings_it_did_not_use(gaussian):
     auto = make(Settings.model_validate({"nuts": {"draws": 5}, "exact": {"draws": 5}}))
     notes = auto.infer(*gaussian, jax.random.key(0)).notes
     assert notes[1] == "settings of nuts were not used"
+
+
+def test_weights_that_are_no_numbers_are_told_in_words():
+    """A spread of 0 in a column that nobody looked at: the density is finite nowhere."""
+
+    def model(x, y=None):
+        with numpyro.plate("task", x.shape[0], dim=-2):
+            z = numpyro.sample("z", dist.Normal(0.0, 1.0))
+            with numpyro.plate("step", x.shape[1], dim=-1):
+                numpyro.sample("y", dist.Normal(z, x), obs=y)
+
+    program = bb.lift(model)
+    evidence = from_arrays(program.signature, {"x": np.zeros((2, 3))}, np.ones((2, 3)), {})
+    with pytest.raises(BadgerError, match=r"log evidence is not a number.* Normal outcomes"):
+        loop("exact").infer(program, evidence, jax.random.key(0))

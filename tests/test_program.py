@@ -27,6 +27,7 @@ from programs import (
 from bayes_badger.errors import BadgerError
 from bayes_badger.program import UNCONSTRAINED, WHITENED, Data, Step, crowding, lift
 from bayes_badger.program.crowding import forget_if_crowded
+from bayes_badger.program.walk import Site
 from bayes_badger.shelves import load_program, names
 
 
@@ -446,6 +447,23 @@ def test_an_outcome_before_its_support_has_no_density(domain):
     np.testing.assert_array_equal(program.supports(values, data), np.isfinite(found))
     slope = jax.grad(lambda a: program.terms(a, jnp.zeros((2, 1)), data).log_likelihood.sum())
     assert np.isfinite(slope(jnp.zeros(1))).all()
+
+
+@pytest.mark.parametrize(
+    ("fn", "value"),
+    [
+        (dist.ZeroSumNormal(0.7, event_shape=(3,)), [0.1, 0.2, -0.3]),
+        (dist.ProjectedNormal(jnp.array([0.3, 0.1, 0.2])), [0.6, 0.0, 0.8]),
+    ],
+)
+def test_outcomes_bound_by_an_equation_have_a_density_in_double_precision(fn, value):
+    """They were stored in single precision, and are as far outside as that rounds."""
+    stored = jnp.array(value, jnp.float32)
+    with jax.enable_x64(True):
+        whole = Site("outcome", fn, jnp.asarray(value, float), ()).log_prob
+        found = Site("outcome", fn, jnp.asarray(np.asarray(stored), float), ()).log_prob
+    assert np.isfinite(found)
+    np.testing.assert_allclose(found, whole, rtol=1e-5)
 
 
 def test_a_support_that_latents_do_not_move_is_left_to_numpyro(lifted):

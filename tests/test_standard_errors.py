@@ -102,6 +102,21 @@ def test_a_scale_that_goes_to_zero_has_no_standard_error(program):
     assert told == "0.5 ± 0.123, 0.01 (no standard error)"
 
 
+def test_the_interval_of_a_scale_is_that_of_its_logarithm():
+    value, error = np.array([1.5, 0.2]), np.array([0.5, np.nan])
+    low, high = standard_errors.interval(value, error, dist.constraints.positive)
+    np.testing.assert_allclose([low[0], high[0]], 1.5 * np.exp([-2 / 3, 2 / 3]), rtol=1e-5)
+    assert np.isnan([low[1], high[1]]).all()
+    told = _numbers(value, error, (low, high))
+    assert told == "1.5 ± 0.5, 0.77 to 2.92, 0.2 (no standard error)"
+    low, high = standard_errors.interval(
+        np.array(0.9), np.array(0.09), dist.constraints.unit_interval
+    )
+    np.testing.assert_allclose([low, high], 1 / (1 + np.exp([-np.log(9) + 2, -np.log(9) - 2])))
+    for unbound in (None, dist.constraints.real, dist.constraints.simplex):
+        assert standard_errors.interval(np.array([0.4, 0.6]), np.ones(2), unbound) is None
+
+
 def test_where_it_stops_early_there_is_no_word_of_flatness(program):
     found = learned(program, SIGMA, Y, steps=1)
     assert len(found.warnings) == 1

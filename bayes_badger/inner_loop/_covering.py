@@ -35,9 +35,11 @@ PRIOR, EQUAL = 0.03, 0.3
 # How much wider a Gaussian proposes than it is, in one dimension. In d dimensions the excess over
 # one is divided by the root of d, for the volume of a wider Gaussian grows with each.
 WIDER = 1.8
-# By dimensions: nodes of a Gaussian's rule along each axis and their distance; of the prior's.
+# By dimensions: nodes of a rule along each axis and their distance. The rule of one Gaussian alone
+# is finer than those of several Gaussians, whose errors average out.
+RULES_OF_ONE = {1: (20, 0.5), 2: (8, 0.9)}
 RULES = {1: (12, 0.8), 2: (6, 1.1)}
-RULES_OF_PRIOR = {1: (64, 0.19), 2: (10, 1.0)}
+RULES_OF_PRIOR = {1: (48, 0.25), 2: (8, 1.2)}
 # Points of the prior in more dimensions.
 OF_PRIOR = 64
 # Steps of a random walk after a draw of the points, and its width in units of the posterior's over
@@ -112,7 +114,8 @@ def trapezoid(
 def _rules(many: int, dims: int, points: int) -> tuple[np.ndarray, np.ndarray]:
     """A rule for each of many Gaussians: `[many, n, dims]` and `[many, n]`."""
     if dims in RULES:
-        each = [trapezoid(dims, *RULES[dims], i) for i in range(many)]
+        rule = (RULES_OF_ONE if many == 2 else RULES)[dims]
+        each = [trapezoid(dims, *rule, i) for i in range(many)]
         return np.stack([x for x, _ in each]), np.stack([x for _, x in each])
     # Gaussians that are alike have one large set of points together.
     half = many // 2

@@ -60,7 +60,9 @@ def integrate_all(
     """The posterior by closed forms, sums and lattices, as a split of the latents asks for."""
     nested = Nested(program, evidence, how, tolerance, report)
     report("integrating", 0, 1)
-    outer = nested.outer()
+    # Weights that are not numbers are told in words.
+    with np.errstate(invalid="ignore"):
+        outer = nested.outer()
     report("integrating", 1, 1)
     warnings = [NAN] if not np.isfinite(outer.log_evidence) else []
     if outer.worst > tolerance:
@@ -70,7 +72,9 @@ def integrate_all(
         )
     chance = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
     try:
-        lifetimes, tasks, discrete = nested.draw(outer, settings.chains * settings.draws, chance)
+        with np.errstate(invalid="ignore"):
+            count = settings.chains * settings.draws
+            lifetimes, tasks, discrete = nested.draw(outer, count, chance)
     except ValueError as error:
         # No draw can be made by weights that are not numbers.
         if np.isfinite(outer.log_evidence):

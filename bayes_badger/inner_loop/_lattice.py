@@ -173,5 +173,6 @@ def log_perplexity(weights: np.ndarray) -> float:
 
 
 def logsumexp(x: np.ndarray) -> float:
-    """In float64, on the host."""
-    return float(np.logaddexp.reduce(x))
+    """In float64, on the host; of what is no number, or of infinities alike, no number."""
+    with np.errstate(invalid="ignore"):
+        return float(np.logaddexp.reduce(x))

@@ -1,6 +1,7 @@
 """A NumPyro program, lifted: the room that alone touches effect handlers."""
 
 from bayes_badger.program.examples import STEPS, TASKS, from_inputs
+from bayes_badger.program.incomplete_gamma import register
 from bayes_badger.program.latent import LIFETIME, TASK, Derived, Latent
 from bayes_badger.program.lift import lift
 from bayes_badger.program.one_task import OneTask
@@ -8,6 +9,9 @@ from bayes_badger.program.parts import Outcome, Simulated, Step, Terms
 from bayes_badger.program.program import Program
 from bayes_badger.program.walk import UNCONSTRAINED, WHITENED, Data
 from bayes_badger.signature import Signature, read_signature
+
+# Programs whose densities have an incomplete gamma function need its second derivative.
+register()
 
 __all__ = [
     "LIFETIME",

@@ -95,6 +95,33 @@ def log_prob_within(fn: Any, value: Array) -> Float[Array, " ..."]:
     return jnp.where(inside.all(axes), log_prob, -jnp.inf)
 
 
+def settled(fn: Any, value: Array) -> Array:
+    """A value that was rounded when it was stored, moved onto a support that is an equation.
+
+    NumPyro judges whether numbers sum to zero, or have length one, by the rounding of their own
+    precision: numbers that were stored in single precision, or read from a table, are outside in
+    double precision. How far outside an outcome may be is judged before, once (`supported`).
+
+    Args:
+        fn: A NumPyro distribution.
+        value: Of the shape of its batch and event.
+
+    Example:
+        >>> fn = dist.ZeroSumNormal(1.0, event_shape=(2,))
+        >>> print(settled(fn, jnp.array([1.0, -1.5])))
+        [ 1.25 -1.25]
+    """
+    while isinstance(fn, (dist.MaskedDistribution, dist.ExpandedDistribution, dist.Independent)):
+        fn = fn.base_dist
+    support = fn.support
+    if isinstance(support, type(dist.constraints.zero_sum(1))):
+        for axis in range(-support.event_dim, 0):
+            value = value - jnp.mean(value, axis=axis, keepdims=True)
+    if support is dist.constraints.sphere:
+        value = value / jnp.linalg.norm(value, axis=-1, keepdims=True)
+    return value
+
+
 def support_moves(program: Program, data: Data, key: PRNGKeyArray) -> bool:
     """Whether the support of the outcome depends on latents."""
     # Here, since that file builds on what this one builds on.

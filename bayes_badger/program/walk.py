@@ -21,6 +21,7 @@ from numpyro.primitives import Messenger
 
 from bayes_badger.program.plates import PlateGuard
 from bayes_badger.program.prior_normal import from_normal, to_normal
+from bayes_badger.program.support import settled
 from bayes_badger.program.tracing import TRACING
 from bayes_badger.signature import STATE, Signature
 
@@ -135,7 +136,8 @@ class Site(NamedTuple):
     @property
     def log_prob(self) -> Array:
         """Log density of the value in the user's own space, `[batch]`, in nats."""
-        log_prob = self.fn.log_prob(self.value)
+        value = settled(self.fn, self.value) if self.kind == "outcome" else self.value
+        log_prob = self.fn.log_prob(value)
         return log_prob if self.scale is None else self.scale * log_prob
 
     def inside(self, plate: str) -> bool:

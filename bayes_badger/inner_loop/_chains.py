@@ -14,6 +14,7 @@ from jaxtyping import Array, PRNGKeyArray
 from numpyro.infer.hmc import hmc
 from numpyro.infer.util import ParamInfo
 
+from bayes_badger.inner_loop._density import LIGHTLY
 from bayes_badger.inner_loop.protocol import Report
 
 # Between chunks progress is told and Ctrl-C is heard.
@@ -115,7 +116,7 @@ def _begun(
     return _side_by_side(one, mesh, 2)(start, keys, metric)
 
 
-@eqx.filter_jit
+@eqx.filter_jit(compiler_options=LIGHTLY)
 def _advanced(
     log_density: Callable[[Position, Any], Array],
     state: Any,

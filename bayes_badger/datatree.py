@@ -105,7 +105,7 @@ def _drawn_prior(
 
 
 def _log_prior(
-    program: Program, evidence: Evidence, values: Mapping[str, Array]
+    program: Program, evidence: Evidence, values: Mapping[str, Any]
 ) -> dict[str, np.ndarray]:
     args = task_columns_of(evidence), evidence.n_tasks
     lead = next(iter(values.values())).shape[:2]

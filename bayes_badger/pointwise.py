@@ -22,7 +22,7 @@ from bayes_badger.program import TASK, Data, Program
 
 # Draws of which a run asks for a log likelihood, or an outcome, and log densities that drawing an
 # outcome costs: some families are drawn by rejection, in a loop.
-ASKED, DRAWN, DRAWN_IN_A_LOOP = 6000, 2, 20
+ASKED, DRAWN, DRAWN_IN_A_LOOP = 6000, 2.0, 20.0
 AT_ONCE = ("Normal", "Bernoulli", "Categorical", "Laplace", "Cauchy", "LogNormal", "Uniform")
 # Draws that are computed at once; fewer where values are many, so that memory stays small.
 DRAWS, VALUES = 250, 4_000_000

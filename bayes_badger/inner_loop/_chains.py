@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +14,7 @@ from jaxtyping import Array, PRNGKeyArray
 from numpyro.infer.hmc import hmc
 from numpyro.infer.util import ParamInfo
 
+from bayes_badger.compilation import jit_lightly
 from bayes_badger.inner_loop.protocol import Report
 
 # Between chunks progress is told and Ctrl-C is heard.
@@ -21,32 +23,53 @@ STATISTICS = ("potential_energy", "energy", "num_steps", "accept_prob", "divergi
 Position = dict[str, Array]
 
 
+class Plan(NamedTuple):
+    """How to sample, as far as compiled code depends on it.
+
+    Attributes:
+        warmup: Draws in which step size and metric adapt, not returned.
+        target_accept: Acceptance rate to which the step size adapts.
+        max_tree_depth: Of a trajectory.
+        dense: Parts of a position whose metric is a matrix.
+    """
+
+    warmup: int
+    target_accept: float
+    max_tree_depth: int
+    dense: tuple[str, ...]
+
+
+class Start(NamedTuple):
+    """Where chains begin, `[chain, ...]`: positions, their log densities in nats, and slopes."""
+
+    position: Position
+    value: Array
+    slope: Position
+
+
 def run_chains(
     log_density: Callable[[Position, Any], Array],
-    evidence: Any,
-    start: Position,
+    given: Any,
+    start: Start,
     metric: Mapping[str, Array],
     key: PRNGKeyArray,
     *,
-    warmup: int,
+    plan: Plan,
     draws: int,
-    target_accept: float,
-    max_tree_depth: int,
     report: Report,
 ) -> dict[str, np.ndarray]:
     """Draws from a density.
 
     Args:
-        log_density: Of a position and the evidence, in nats.
-        evidence: Arrays that the density needs; handed to the compiled program, not baked into it.
-        start: A position for each chain, `[chain, ...]`.
+        log_density: Of a position and what is given, in nats. What is compiled is kept for as long
+            as it is the same function: give none that is made anew.
+        given: A tree that the density needs; its arrays are handed to the compiled program.
+        start: Where the chains begin.
         metric: First guess of the covariance of each part of a position: a vector for a diagonal
             one, a matrix for a dense one.
         key: For the momenta.
-        warmup: Draws in which step size and metric adapt, not returned.
+        plan: How to sample.
         draws: Draws to return, of each chain.
-        target_accept: Acceptance rate to which the step size adapts.
-        max_tree_depth: Of a trajectory.
         report: Is told how far the chains have come.
 
     Returns:
@@ -56,59 +79,22 @@ def run_chains(
     Raises:
         KeyboardInterrupt: If there are fewer.
     """
-    chains = next(iter(start.values())).shape[0]
-    dense = [(name,) for name, part in metric.items() if part.ndim == 2]
-    init_kernel, sample_kernel = hmc(
-        potential_fn_gen=lambda evidence: lambda position: -log_density(position, evidence),
-        algo="NUTS",
-    )
-
-    def init(position: Position, key: PRNGKeyArray, shared: Any) -> Any:
-        evidence, metric = shared
-
-        def potential(position: Position) -> Array:
-            return -log_density(position, evidence)
-
-        energy, slope = jax.value_and_grad(potential)(position)
-        return init_kernel(
-            ParamInfo(position, energy, slope),
-            num_warmup=warmup,
-            inverse_mass_matrix=(
-                {(name,): part for name, part in metric.items()}
-                if dense
-                else jnp.concatenate([metric[name] for name in sorted(metric)])
-            ),
-            dense_mass=dense or False,
-            target_accept_prob=target_accept,
-            max_tree_depth=max_tree_depth,
-            model_args=(evidence,),
-            rng_key=key,
-        )
-
-    def advance(state: Any, evidence: Any) -> Any:
-        def one(state: Any, _: None) -> Any:
-            state = sample_kernel(state, (evidence,))
-            drawn = {name: getattr(state, name) for name in STATISTICS}
-            return state, {**drawn, "step_size": state.adapt_state.step_size, **state.z}
-
-        return jax.lax.scan(one, state, None, CHUNK)
-
+    chains, warmup = len(start.value), plan.warmup
     mesh = _mesh(chains)
     keys = jax.random.split(key, chains)
-    shared = (evidence, metric)
     if mesh is not None:
         own, everyone = (NamedSharding(mesh, PartitionSpec(*x)) for x in (("chain",), ()))
         start, keys = jax.device_put((start, keys), own)
-        shared = jax.device_put(shared, everyone)
-    started = jax.jit(_side_by_side(init, mesh, 2))
-    advanced = jax.jit(_side_by_side(advance, mesh, 1))
+        metric = jax.device_put(metric, everyone)
+        arrays, static = eqx.partition(given, eqx.is_array)
+        given = eqx.combine(jax.device_put(arrays, everyone), static)
 
     collected: list[dict[str, np.ndarray]] = []
     try:
-        state = started(start, keys, shared)
+        state = _begun(start, keys, dict(metric), plan, mesh)
         for done in range(0, warmup + draws, CHUNK):
             _tell(report, done, warmup, draws, state, collected)
-            state, drawn = advanced(state, shared[0])
+            state, drawn = _advanced(log_density, state, given, plan, mesh)
             kept = slice(max(0, warmup - done), warmup + draws - done)
             collected.append({n: np.asarray(x)[:, kept] for n, x in drawn.items()})
         _tell(report, warmup + draws, warmup, draws, state, collected)
@@ -116,6 +102,83 @@ def run_chains(
         if sum(chunk["diverging"].shape[1] for chunk in collected) < 2 * CHUNK:
             raise
     return {n: np.concatenate([chunk[n] for chunk in collected], 1) for n in collected[0]}
+
+
+@eqx.filter_jit
+def _begun(
+    start: Start, keys: Array, metric: dict[str, Array], plan: Plan, mesh: Mesh | None
+) -> Any:
+    """The state of each chain before its first transition; the density is not asked for it."""
+
+    def one(start: Start, key: Array, metric: dict[str, Array]) -> Any:
+        return _kernel(_unknown, None, start, key, metric, plan)[0]
+
+    return _side_by_side(one, mesh, 2)(start, keys, metric)
+
+
+@jit_lightly
+def _advanced(
+    log_density: Callable[[Position, Any], Array],
+    state: Any,
+    given: Any,
+    plan: Plan,
+    mesh: Mesh | None,
+) -> Any:
+    """A chunk of transitions of each chain: the states after it, and the draws `[chain, ...]`."""
+    arrays, static = eqx.partition(given, eqx.is_array)
+
+    def some(state: Any, arrays: Any) -> Any:
+        given = eqx.combine(arrays, static)
+        start = Start(state.z, -state.potential_energy, jax.tree.map(jnp.negative, state.z_grad))
+        metric = {
+            name: jnp.ones((x.size, x.size) if name in plan.dense else x.size)
+            for name, x in state.z.items()
+        }
+        # The kernel is told by a first state what to adapt; that state is not used.
+        _, sample = _kernel(log_density, given, start, state.rng_key, metric, plan)
+
+        def one(state: Any, _: None) -> Any:
+            state = sample(state, (given,))
+            drawn = {name: getattr(state, name) for name in STATISTICS}
+            return state, {**drawn, "step_size": state.adapt_state.step_size, **state.z}
+
+        return jax.lax.scan(one, state, None, CHUNK)
+
+    return _side_by_side(some, mesh, 1)(state, arrays)
+
+
+def _unknown(position: Position, given: Any) -> Array:
+    raise AssertionError("a state begins with the density and slope that are given")
+
+
+def _kernel(
+    log_density: Callable[[Position, Any], Array],
+    given: Any,
+    start: Start,
+    key: Array,
+    metric: dict[str, Array],
+    plan: Plan,
+) -> tuple[Any, Callable[..., Any]]:
+    """A first state of one chain, and NumPyro's transition."""
+    init, sample = hmc(
+        potential_fn_gen=lambda given: lambda position: -log_density(position, given), algo="NUTS"
+    )
+    slope = jax.tree.map(jnp.negative, start.slope)
+    state = init(
+        ParamInfo(start.position, -start.value, slope),
+        num_warmup=plan.warmup,
+        inverse_mass_matrix=(
+            {(name,): part for name, part in metric.items()}
+            if plan.dense
+            else jnp.concatenate([metric[name] for name in sorted(metric)])
+        ),
+        dense_mass=[(name,) for name in plan.dense] or False,
+        target_accept_prob=plan.target_accept,
+        max_tree_depth=plan.max_tree_depth,
+        model_args=(given,),
+        rng_key=key,
+    )
+    return state, sample
 
 
 def _side_by_side(function: Callable[..., Any], mesh: Mesh | None, by_chain: int) -> Callable:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import equinox as eqx
@@ -16,14 +16,21 @@ from bayes_badger.belief import Draws, Posterior
 from bayes_badger.errors import BadgerError, listed
 from bayes_badger.evidence import Evidence
 from bayes_badger.evidence.compiled import task_columns_of
-from bayes_badger.inner_loop._chains import metric_of, run_chains
+from bayes_badger.inner_loop._chains import Plan, Start, metric_of, run_chains
 from bayes_badger.inner_loop._coordinates import Pilot, pilot, suited
-from bayes_badger.inner_loop._density import log_density, parts_of, reference
+from bayes_badger.inner_loop._density import (
+    BATCH,
+    Part,
+    log_density,
+    parts_of,
+    reference,
+    values_and_slopes,
+)
 from bayes_badger.inner_loop.protocol import Report, silent
 from bayes_badger.program import UNCONSTRAINED, Program
 
-# Draws from the prior that are tried as starts, for each chain; draws that make the first metric.
-TRIES, METRIC_DRAWS = 100, 100
+# Batches of draws from the prior that are tried as starts; draws that make the first metric.
+TRIES, METRIC_DRAWS = 1000, 100
 # A lifetime's latents are few and correlated; beyond this a dense metric costs more than it gives.
 DENSE = 32
 # Up to one transition in a thousand may diverge by chance; more is a place that is not reached.
@@ -83,37 +90,35 @@ class Nuts(eqx.Module):
         reason = self.why_not(program, evidence)
         if reason is not None:
             raise BadgerError(f"nuts {reason}")
-        keys = jax.random.split(key, 5)
+        keys = jax.random.split(key, 2)
+        rng = np.random.default_rng(np.asarray(jax.random.key_data(keys[0])).ravel())
         tasks, parts = evidence.n_tasks, parts_of(evidence)
         report("finding coordinates", 0, 1)
-        rough = pilot(program, tasks, parts, keys[0])
-        kinds, note = self._kinds(program, rough, parts, keys[1])
+        rough = pilot(program, tasks, parts, rng)
+        kinds, note = self._kinds(program, rough)
         placed = program.with_coordinates(kinds)
-        given = (placed, parts, reference(program, *rough.centre, parts))
+        references = reference(program, *_single(rough.centre), parts)
         columns = task_columns_of(evidence)
-
-        def density(position: dict[str, Array], given: Any) -> Array:
-            placed, parts, references = given
-            return log_density(placed, *_point(placed, position, tasks), parts, references)
-
-        def positions(points: tuple[Array, Array]) -> tuple[dict[str, Array], Array]:
-            return _moved(program, placed, points, columns, given, density)
-
-        started = self._starts(program, tasks, positions, keys[2], start)
-        dense = frozenset(("lifetime",) if 1 < program.lifetime_size <= DENSE else ())
-        metric = metric_of(positions(_drawn(rough, keys[3]))[0], dense)
+        points = self._starts(program, tasks, parts, references, rng, start)
+        every = [
+            np.concatenate(x) for x in zip(points, rough.draws(rng, METRIC_DRAWS), strict=True)
+        ]
+        moved = _moved(program, placed, every, columns, tasks)
+        chains, settings = self.settings.chains, self.settings
+        at = [x[:chains] for x in moved]
+        value, *slopes = values_and_slopes(placed, at[0], at[1], parts, references)
+        begun = Start(_position(at), jnp.asarray(value), _position(slopes))
+        dense = ("lifetime",) if 1 < program.lifetime_size <= DENSE else ()
+        metric = metric_of(_position(x[chains:] for x in moved), frozenset(dense))
         report("finding coordinates", 1, 1)
-        settings = self.settings
         collected = run_chains(
-            density,
-            given,
-            started,
+            _density,
+            (placed, parts, references),
+            begun,
             metric,
-            keys[4],
-            warmup=settings.warmup,
+            keys[1],
+            plan=Plan(settings.warmup, settings.target_accept, settings.max_tree_depth, dense),
             draws=settings.draws,
-            target_accept=settings.target_accept,
-            max_tree_depth=settings.max_tree_depth,
             report=report,
         )
         told, too_many = _diverged(collected)
@@ -125,12 +130,10 @@ class Nuts(eqx.Module):
             warnings=_warnings(collected, settings),
         )
 
-    def _kinds(
-        self, program: Program, rough: Pilot, parts: Any, key: PRNGKeyArray
-    ) -> tuple[dict[str, str], str]:
+    def _kinds(self, program: Program, rough: Pilot) -> tuple[dict[str, str], str]:
         """The coordinate of each latent, and why."""
         if self.settings.parametrisation == "auto":
-            return suited(program, rough, parts, key)
+            return suited(program, rough)
         if self.settings.parametrisation == "whitened":
             return {}, ""
         latents = program.latents
@@ -140,29 +143,29 @@ class Nuts(eqx.Module):
         self,
         program: Program,
         tasks: int,
-        positions: Any,
-        key: PRNGKeyArray,
+        parts: Sequence[Part],
+        references: Sequence[Array],
+        rng: np.random.Generator,
         given: tuple[np.ndarray, np.ndarray] | None,
-    ) -> dict[str, Array]:
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Starts, one per chain: those given, or draws from the prior, at half its spread."""
         chains = self.settings.chains
-        found: list[dict[str, Array]] = []
-        for one in jax.random.split(key, TRIES):
-            a_key, z_key = jax.random.split(one)
-            lifetime = 0.5 * jax.random.normal(a_key, (METRIC_DRAWS, program.lifetime_size))
-            task = 0.5 * jax.random.normal(z_key, (METRIC_DRAWS, tasks, program.task_size))
-            if given is not None:
-                some = jax.random.choice(a_key, len(given[0]), (METRIC_DRAWS,))
-                lifetime, task = jnp.asarray(given[0])[some], jnp.asarray(given[1])[some]
-            moved, densities = positions((lifetime, task))
-            finite = np.isfinite(densities)
-            for x in moved.values():
-                finite &= np.isfinite(x).all(tuple(range(1, x.ndim)))
-            found += [{n: x[i] for n, x in moved.items()} for i in np.flatnonzero(finite)]
+        found: list[tuple[np.ndarray, np.ndarray]] = []
+        for _ in range(TRIES):
+            if given is None:
+                lifetime = 0.5 * rng.normal(size=(BATCH, program.lifetime_size))
+                task = 0.5 * rng.normal(size=(BATCH, tasks, program.task_size))
+            else:
+                some = rng.integers(len(given[0]), size=BATCH)
+                lifetime, task = (np.asarray(x)[some] for x in given)
+            every = values_and_slopes(program, lifetime, task, parts, references)
+            fine = [np.isfinite(x.reshape(BATCH, -1)).all(1) for x in every]
+            found += [(lifetime[i], task[i]) for i in np.flatnonzero(np.all(fine, 0))]
             if len(found) >= chains:
-                return jax.tree.map(lambda *x: jnp.stack(x), *found[:chains])
+                first, second = zip(*found[:chains], strict=True)
+                return np.stack(first), np.stack(second)
         raise BadgerError(
-            f"{program.name}: the density was finite at {len(found)} of {TRIES * METRIC_DRAWS} "
+            f"{program.name}: the density was finite at {len(found)} of {TRIES * BATCH} "
             "draws from the prior, so NUTS cannot start: look for outcomes that the program "
             "cannot explain, or a far too wide prior"
         )
@@ -173,30 +176,49 @@ def make(settings: Settings) -> Nuts:
     return Nuts(settings)
 
 
-def _drawn(rough: Pilot, key: PRNGKeyArray) -> tuple[Array, Array]:
-    return jax.vmap(rough.draw)(jax.random.split(key, METRIC_DRAWS))
+def _density(position: Mapping[str, Array], given: Any) -> Array:
+    placed, parts, references = given
+    tasks = sum(len(part.tasks) for part in parts)
+    return log_density(placed, *_point(placed, position, tasks), parts, references)
+
+
+def _position(parts: Iterable[Any]) -> dict[str, Array]:
+    """Both parts of points by name; without empty arrays, which NUTS cannot ravel."""
+    named = zip(("lifetime", "task"), parts, strict=True)
+    return {name: jnp.asarray(x, jnp.float32) for name, x in named if x.size}
+
+
+def _moved(
+    program: Program,
+    placed: Program,
+    points: Sequence[np.ndarray],
+    columns: Mapping[str, Array],
+    tasks: int,
+) -> list[np.ndarray]:
+    """Points `[point, ...]` in the coordinates that are sampled."""
+    if placed.latents == program.latents:
+        return list(points)
+    return [np.asarray(x) for x in _placed(program, placed, _single(points), columns, tasks)]
+
+
+def _single(point: Sequence[np.ndarray]) -> tuple[Array, Array]:
+    """What tasks share and what each has, in single precision."""
+    return jnp.asarray(point[0], jnp.float32), jnp.asarray(point[1], jnp.float32)
 
 
 @eqx.filter_jit
-def _moved(
+def _placed(
     program: Program,
     placed: Program,
     points: tuple[Array, Array],
     columns: Mapping[str, Array],
-    given: Any,
-    density: Any,
-) -> tuple[dict[str, Array], Array]:
-    """Points `[point, ...]` in the coordinates that are sampled, and their densities."""
-    tasks = points[1].shape[1]
+    tasks: int,
+) -> tuple[Array, Array]:
+    def one(point: tuple[Array, Array]) -> tuple[Array, Array]:
+        return placed.unconstrain(program.constrain(*point, columns), columns, tasks)
 
-    def one(point: tuple[Array, Array]) -> tuple[dict[str, Array], Array]:
-        if placed.latents != program.latents:
-            point = placed.unconstrain(program.constrain(*point, columns), columns, tasks)
-        # Without empty arrays, which NUTS cannot ravel.
-        position = {n: x for n, x in zip(("lifetime", "task"), point, strict=True) if x.size}
-        return position, density(position, given)
-
-    return jax.lax.map(one, points, batch_size=10)
+    found: tuple[Array, Array] = jax.lax.map(one, points)
+    return found
 
 
 def _point(program: Program, position: Mapping[str, Array], tasks: int) -> tuple[Array, Array]:
@@ -215,15 +237,16 @@ def _values(
     chains, draws = collected["diverging"].shape
     flat = {name: x.reshape(chains * draws, *x.shape[2:]) for name, x in position.items()}
 
-    @eqx.filter_jit
-    def constrain(program: Program, flat: Any, columns: Any) -> dict[str, Array]:
-        def one(position: dict[str, Array]) -> dict[str, Array]:
-            return program.constrain(*_point(program, position, tasks), columns)
-
-        return jax.lax.map(one, flat, batch_size=100)
-
-    values = constrain(program, flat, columns)
+    values = _constrained(program, flat, columns, tasks)
     return {name: np.asarray(x).reshape(chains, draws, *x.shape[1:]) for name, x in values.items()}
+
+
+@eqx.filter_jit
+def _constrained(program: Program, flat: Any, columns: Any, tasks: int) -> dict[str, Array]:
+    def one(position: dict[str, Array]) -> dict[str, Array]:
+        return program.constrain(*_point(program, position, tasks), columns)
+
+    return jax.lax.map(one, flat, batch_size=100)
 
 
 def _stats(collected: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

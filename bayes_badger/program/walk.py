@@ -93,7 +93,7 @@ class Data(NamedTuple):
         )
 
 
-def _taken(x: Array, index: Any) -> Array:
+def _taken(x: Any, index: Any) -> Array:
     """Some entries: on the host where they are known there, for there nothing is compiled."""
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((x, index))):
         return x[index]

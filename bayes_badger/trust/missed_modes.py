@@ -11,22 +11,21 @@ that is known, both by Laplace's approximation.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray
 
 from bayes_badger.belief import Posterior
 from bayes_badger.compilation import jit_by_work
 from bayes_badger.evidence import Evidence
 from bayes_badger.evidence.compiled import task_columns_of
-from bayes_badger.inner_loop._density import Part, log_density, parts_of, reference
+from bayes_badger.inner_loop._density import Part, parts_of, reference, values_and_slopes
 from bayes_badger.inner_loop._split import split
 from bayes_badger.inner_loop.protocol import Report, silent
 from bayes_badger.program import LIFETIME, Program
+from bayes_badger.trust.ascents import ascended
 from bayes_badger.trust.modes import Mode, Place, mode_near
 
 # Ascents from draws, from the prior, and from so much wider than the prior.
@@ -145,51 +144,18 @@ def _ascended(
 ) -> tuple[Place, np.ndarray]:
     """Where ascents end, and the log joint density there relative to one of the draws."""
     references = reference(program, _single(at.lifetime), _single(at.task), parts)
-    cells = sum(part.mask.size for part in parts)
-    work = 2 * STEPS * len(starts.lifetime) * cells
-    lifetime, task, found = _ascend(
-        program, _single(starts.lifetime), _single(starts.task), references, parts, work=work
-    )
-    heights = np.asarray(found, float)
-    ends = Place(np.asarray(lifetime, float), np.asarray(task, float))
-    return ends, np.where(np.isfinite(heights), heights, -np.inf)
+    (many, shared), size = starts.lifetime.shape, starts.task.shape[1:]
 
+    def places(flat: np.ndarray) -> Place:
+        return Place(flat[:, :shared], flat[:, shared:].reshape(-1, *size))
 
-@jit_by_work
-def _ascend(
-    program: Program,
-    lifetimes: Array,
-    tasks: Array,
-    references: Sequence[Array],
-    parts: Sequence[Part],
-) -> tuple[Array, Array, Array]:
-    """Limited-memory BFGS from each start (Liu and Nocedal 1989), with backtracking."""
+    def heights(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        value, *slopes = values_and_slopes(program, *places(flat), parts, references)
+        return value, np.concatenate([x.reshape(len(value), -1) for x in slopes], 1)
 
-    def loss(point: tuple[Array, Array]) -> Array:
-        found = -log_density(program, point[0], point[1], parts, references)
-        return jnp.where(jnp.isfinite(found), found, 1e30)
-
-    search = optax.scale_by_backtracking_linesearch(max_backtracking_steps=15, store_grad=True)
-    solver = optax.lbfgs(memory_size=8, linesearch=search)
-    value_and_grad = optax.value_and_grad_from_state(loss)
-
-    def one(start: tuple[Array, Array]) -> tuple[Array, Array, Array]:
-        def step(_: Array, state: Any) -> Any:
-            point, memory = state
-            value, slope = value_and_grad(point, state=memory)
-            slope = jax.tree.map(lambda x: jnp.where(jnp.isfinite(x), x, 0.0), slope)
-            move, memory = solver.update(
-                slope, memory, point, value=value, grad=slope, value_fn=loss
-            )
-            new = optax.apply_updates(point, move)
-            fine = jnp.isfinite(new[0]).all() & jnp.isfinite(new[1]).all()
-            return jax.tree.map(lambda x, y: jnp.where(fine, x, y), new, point), memory
-
-        point, _ = jax.lax.fori_loop(0, STEPS, step, (start, solver.init(start)))
-        return *point, -loss(point)
-
-    found: tuple[Array, Array, Array] = jax.lax.map(one, (lifetimes, tasks))
-    return found
+    flat = np.concatenate([x.reshape(many, -1) for x in starts], 1)
+    ends, found = ascended(heights, flat, STEPS)
+    return places(ends), found
 
 
 def _of(places: Place, i: int) -> Place:
@@ -220,33 +186,20 @@ def _connected(
     """Whether the density hardly dips on the straight way to some end that is known."""
     steps = np.linspace(0.0, 1.0, 9)[1:-1]
 
-    def ways(x: np.ndarray) -> Array:
+    def ways(x: np.ndarray) -> np.ndarray:
         each = [x[i] + np.multiply.outer(steps, x[j] - x[i]) for j in range(known)]
-        return jnp.asarray(np.concatenate(each), jnp.float32)
+        return np.concatenate(each)
 
     references = reference(program, _single(at.lifetime), _single(at.task), parts)
-    between = _heights(program, ways(ends.lifetime), ways(ends.task), references, parts)
-    lowest = np.asarray(between, float).reshape(known, -1).min(axis=1)
+    between, _, _ = values_and_slopes(
+        program, ways(ends.lifetime), ways(ends.task), parts, references
+    )
+    lowest = between.astype(float).reshape(known, -1).min(axis=1)
     return bool((lowest > np.minimum(heights[i], heights[:known]) - DIP).any())
 
 
 def _single(x: np.ndarray) -> Array:
     return jnp.asarray(x, jnp.float32)
-
-
-@jit_by_work
-def _heights(
-    program: Program,
-    lifetimes: Array,
-    tasks: Array,
-    references: Sequence[Array],
-    parts: Sequence[Part],
-) -> Float[Array, " n"]:
-    def one(point: tuple[Array, Array]) -> Array:
-        return log_density(program, point[0], point[1], parts, references)
-
-    found: Array = jax.lax.map(one, (lifetimes, tasks))
-    return found
 
 
 def _heaviest(

@@ -12,10 +12,14 @@ from bayes_badger.errors import BadgerError
 from bayes_badger.evidence import Evidence
 from bayes_badger.evidence.compiled import blocks_of, data_of, task_columns_of
 from bayes_badger.program import TASK, Program
+from bayes_badger.program.proof import prior_values
 from bayes_badger.tables.supports import outside
 
 # Draws from the prior at which an outcome must be outside the support to be refused.
 SUPPORT_DRAWS = 20
+# Where the support depends on latents, as many more draws from each of these many times the prior's
+# spread: an outcome may need latents that the prior gives once in thousands of draws.
+SPREADS = (2.0, 3.0, 4.0)
 
 
 def typed_outcome(program: Program, evidence: Evidence) -> Evidence:
@@ -56,20 +60,23 @@ def check_outcome(program: Program, evidence: Evidence, key: Any) -> None:
 def _outside(program: Program, evidence: Evidence, key: Any) -> np.ndarray:
     """Which outcomes are outside their distribution's support, whatever the latents are.
 
-    A support may depend on latents, as that of Uniform(0, z): so several draws must agree.
+    A support may depend on latents, as that of Uniform(0, z): so several draws must agree, and then
+    draws from far beyond the bulk of the prior, too.
     """
     bad = np.ones(evidence.outcome.shape if evidence.outcome is not None else 0, bool)
-    for draw in jax.random.split(key, SUPPORT_DRAWS):
-        bad &= ~_supported(program, evidence, draw)
-        if not bad.any():
-            break
+    wider = SPREADS if program.outcome.support_moves else ()
+    for spread in (1.0, *wider):
+        for draw in jax.random.split(jax.random.fold_in(key, round(10 * spread)), SUPPORT_DRAWS):
+            bad &= ~_supported(program, evidence, draw, spread)
+            if not bad.any():
+                return bad
     return bad
 
 
-def _supported(program: Program, evidence: Evidence, key: Any) -> np.ndarray:
-    """Whether each row's outcome is within the support of its distribution, at a prior draw."""
-    columns = task_columns_of(evidence)
-    drawn = program.simulate(key, program.without_rows(columns, evidence.n_tasks)).values
+def _supported(program: Program, evidence: Evidence, key: Any, spread: float) -> np.ndarray:
+    """Whether each row's outcome is within the support, at latents so many prior sd away."""
+    nothing = program.without_rows(task_columns_of(evidence), evidence.n_tasks)
+    drawn = prior_values(program, key, nothing, spread)
     blocks, found = blocks_of(evidence), []
     for block in blocks:
         data = data_of(block)

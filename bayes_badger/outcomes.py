@@ -14,10 +14,14 @@ from bayes_badger.errors import BadgerError
 from bayes_badger.evidence import Evidence
 from bayes_badger.evidence.compiled import blocks_of, data_of, task_columns_of
 from bayes_badger.program import TASK, Data, Program
+from bayes_badger.program.proof import prior_values
 from bayes_badger.tables.supports import outside
 
 # Draws from the prior at which an outcome must be outside the support to be refused.
 SUPPORT_DRAWS = 20
+# Where the support depends on latents, as many more draws from each of these many times the prior's
+# spread: an outcome may need latents that the prior gives once in thousands of draws.
+SPREADS = (2.0, 3.0, 4.0)
 
 
 def typed_outcome(program: Program, evidence: Evidence) -> Evidence:
@@ -58,15 +62,17 @@ def check_outcome(program: Program, evidence: Evidence, key: Any) -> None:
 def _outside(program: Program, evidence: Evidence, key: Any) -> np.ndarray:
     """Which outcomes are outside their distribution's support, whatever the latents are.
 
-    A support may depend on latents, as that of Uniform(0, z): so several draws must agree.
+    A support may depend on latents, as that of Uniform(0, z): so several draws must agree, and then
+    draws from far beyond the bulk of the prior, too.
     """
     bad = np.ones(evidence.outcome.shape if evidence.outcome is not None else 0, bool)
     columns, blocks = task_columns_of(evidence), blocks_of(evidence)
     each = [(np.asarray(block.tasks), data_of(block)) for block in blocks]
-    for draw in range(SUPPORT_DRAWS):
-        number = np.int32(draw)
+    wider = SPREADS if program.outcome.support_moves else ()
+    for number, spread in enumerate(np.repeat((1.0, *wider), SUPPORT_DRAWS)):
+        draw = np.int32(number), np.float32(spread)
         found = [
-            np.asarray(_within(program, key, number, columns, evidence.n_tasks, *one))
+            np.asarray(_within(program, key, *draw, columns, evidence.n_tasks, *one))
             for one in each
         ]
         bad &= ~evidence.long(blocks, found)
@@ -79,15 +85,16 @@ def _outside(program: Program, evidence: Evidence, key: Any) -> np.ndarray:
 def _within(
     program: Program,
     key: Any,
-    number: Array,
+    number: Any,
+    spread: Any,
     columns: Any,
     tasks: int,
-    chosen: Array,
+    chosen: Any,
     data: Data,
 ) -> Array:
-    """Whether outcomes are within the support of their distribution at a draw from the prior."""
+    """Whether each row's outcome is within the support, at latents so many prior sd away."""
     every = program.without_rows(columns, tasks)
-    drawn = program.simulate(jax.random.fold_in(key, number), every).values
+    drawn = prior_values(program, jax.random.fold_in(key, number), every, spread)
     values = {
         latent.name: drawn[latent.name][chosen] if latent.scope == TASK else drawn[latent.name]
         for latent in program.latents

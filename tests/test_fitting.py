@@ -1,5 +1,6 @@
 """From a program and data to a run: users' own programs, bad outcomes, storing, predicting."""
 
+import contextlib
 import json
 import textwrap
 
@@ -14,6 +15,8 @@ from programs import below, classes, counts, regression, rescorla_wagner
 
 import bayes_badger as bb
 from bayes_badger.errors import BadgerError
+from bayes_badger.evidence import from_arrays
+from bayes_badger.outcomes import check_outcome
 from bayes_badger.program import Data, lift
 from bayes_badger.shelves import find
 
@@ -231,6 +234,16 @@ def test_a_support_that_depends_on_latents():
     assert float(run.posterior["top"].sel(task=1).min()) > 2.5
     with pytest.raises(BadgerError, match=r"row 2, task '1': y = -0.3 is outside the support"):
         bb.fit(below, table.assign(y=[2.5, -0.3, 0.1]))
+
+
+def test_an_outcome_that_needs_latents_in_the_tail_of_the_prior_can_be():
+    """Of 9,000 draws of the prior one has a top above 40; none has one below zero."""
+    program = lift(below, inputs=lambda key, tasks, steps: {"x": jnp.zeros((tasks, steps))})
+    for y, refused in ((40.0, False), (-0.3, True)):
+        evidence = from_arrays(program.signature, {"x": np.zeros((1, 2))}, np.array([[0.1, y]]))
+        for seed in range(5):
+            with pytest.raises(BadgerError) if refused else contextlib.nullcontext():
+                check_outcome(program, evidence, jax.random.key(seed))
 
 
 def test_classes_counted_from_one_are_refused():

@@ -129,7 +129,9 @@ def _parameters(program: Program, key: Array, number: Array, data: Data) -> dict
     return bounded_parameters(program.walk_at(values, data).sites)
 
 
-def prior_values(program: Program, key: Array, data: Data, spread: float = 0.5) -> dict[str, Array]:
+def prior_values(
+    program: Program, key: Array, data: Data, spread: float | Array = 0.5
+) -> dict[str, Array]:
     """Latents at so many prior sd from the centre: by half of one, neither kink nor far tail."""
     keys = jax.random.split(key, 3)
     a = spread * jax.random.normal(keys[0], (program.lifetime_size,))
@@ -275,7 +277,7 @@ def _exchanged(data: Data, names: Iterable[str], kept: np.ndarray) -> Data:
     return data._replace(columns={**data.columns, **exchanged})
 
 
-def _culprit(program: Program, values: Mapping[str, Array], data: Data, site: str | None) -> str:
+def _culprit(program: Program, values: Mapping[str, Any], data: Data, site: str | None) -> str:
     """The column, or the outcome, that moves what it should not; empty if none does."""
     base = _probe(program, values, data)
     # Rows after others may follow them where a state says so, and nowhere else.
@@ -303,9 +305,7 @@ def _culprit(program: Program, values: Mapping[str, Array], data: Data, site: st
     return ""
 
 
-def _rows_move(
-    program: Program, values: Mapping[str, Array], data: Data, whose: str
-) -> BadgerError:
+def _rows_move(program: Program, values: Mapping[str, Any], data: Data, whose: str) -> BadgerError:
     name = _culprit(program, values, data, None)
     if name == program.signature.outcome:
         return BadgerError(
@@ -322,7 +322,7 @@ def _rows_move(
 
 
 def _prior_moves(
-    program: Program, values: Mapping[str, Array], data: Data, site: str, whose: str
+    program: Program, values: Mapping[str, Any], data: Data, site: str, whose: str
 ) -> BadgerError:
     name = _culprit(program, values, data, site)
     if not name:

@@ -19,6 +19,7 @@ from bayes_badger.evidence import from_arrays
 from bayes_badger.inner_loop import _in_double, _lifetime, _lifetime_rounds, grid
 from bayes_badger.inner_loop import enumerate as enumerate_loop
 from bayes_badger.inner_loop import experts as experts_loop
+from bayes_badger.inner_loop._society import Society
 from bayes_badger.inner_loop.messages import messages
 from bayes_badger.inner_loop.protocol import silent
 from bayes_badger.labels import Labels
@@ -283,3 +284,20 @@ def test_impossible_evidence_is_refused(gaussian):
     far = dataclasses.replace(evidence, outcome=np.full_like(evidence.outcome, 1e30))
     with pytest.raises(BadgerError, match="the evidence is impossible"):
         inferred(program, far)
+
+
+def test_draws_of_experts_with_short_tails_know_their_error():
+    """What lies beyond them is met by their wider copies, not once in a while by the prior."""
+    mean = np.linspace(-1.2, 1.2, 16)
+    log_weights = -0.5 * mean**2 - np.logaddexp.reduce(-0.5 * mean**2)
+    society = Society(
+        jnp.asarray(log_weights), jnp.asarray(mean)[:, None], jnp.full((16, 1, 1), 0.45),
+        jnp.zeros((16, 1, 0)),
+    )  # fmt: skip
+    off = []
+    for key in jax.random.split(jax.random.key(0), 200):
+        places, proposed = _in_double.drawn(society, key, 1000)
+        weights = np.exp(-0.5 * (places[:, 0] ** 2 + np.log(2 * np.pi)) - proposed)
+        off.append((weights.mean() - 1) / (weights.std() / np.sqrt(1000)))
+    assert abs(np.mean(off)) < 0.3
+    assert np.mean(np.abs(off) <= 2) > 0.92

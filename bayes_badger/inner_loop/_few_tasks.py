@@ -21,11 +21,11 @@ from bayes_badger.inner_loop import _rounds
 from bayes_badger.inner_loop._chunks import CHUNK, Chunk
 from bayes_badger.inner_loop._evidence_of_task import OfTasks
 from bayes_badger.inner_loop._given import Asked, of_chunk
-from bayes_badger.inner_loop._in_double import PRIOR, density, prior_density
+from bayes_badger.inner_loop._in_double import covered, density, prior_density
 from bayes_badger.inner_loop._offline import Effort
 from bayes_badger.inner_loop._plan import prior_society
 from bayes_badger.inner_loop._rounds import Rounds
-from bayes_badger.inner_loop._society import Society, defended
+from bayes_badger.inner_loop._society import Society
 from bayes_badger.inner_loop.protocol import Report
 from bayes_badger.program import Data, Program
 
@@ -274,7 +274,7 @@ def _worked(
 
         def drawn_from(rounds: Rounds, key: Array) -> Any:
             nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), offer_of)
-            return rounds.society, nothing, *defended(rounds.best, key, size, PRIOR)
+            return rounds.society, nothing, *covered(rounds.best, key, size)
 
         def believed(places: Array) -> Array:
             if carried:

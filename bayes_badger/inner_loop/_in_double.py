@@ -19,11 +19,17 @@ from bayes_badger.inner_loop import _quadratic as quadratic
 from bayes_badger.inner_loop import _rounds
 from bayes_badger.inner_loop._refit import Offer
 from bayes_badger.inner_loop._rounds import Rounds
-from bayes_badger.inner_loop._society import Society, defended, log_densities
+from bayes_badger.inner_loop._society import (
+    Society,
+    defended,
+    log_densities,
+    with_wider_copies,
+)
 from bayes_badger.program import Data, Program
 
-# Of the points that draws are taken from, this share is the prior's.
-PRIOR = 0.02
+# Of the points that draws are taken from, this share is the prior's; and of the experts' own the
+# second share is that of copies that are so much wider in one dimension.
+PRIOR, COPIES, WIDER = 0.02, 0.1, 1.8
 
 
 def log_density(society: Society, points: np.ndarray) -> np.ndarray:
@@ -74,15 +80,18 @@ _heard = jit_by_work(_rounds.heard)
 
 
 def drawn(society: Society, key: Key[Array, ""], n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draws from experts by their weights, a share from the prior; the log density of both."""
+    """Draws as of `covered`."""
     with jax.enable_x64(True):
-        found = _defended(double(society), key, n)
+        found = _covered(double(society), key, n)
     return np.asarray(found[0]), np.asarray(found[1])
 
 
-@jit_by_work
-def _defended(society: Society, key: Key[Array, ""], n: int) -> tuple[Array, Array]:
-    return defended(society, key, n, PRIOR)
+def covered(society: Society, key: Key[Array, ""], n: int) -> tuple[Array, Array]:
+    """Draws from experts and wider copies of them, a share from the prior; the density of all."""
+    return defended(with_wider_copies(society, COPIES, WIDER), key, n, PRIOR)
+
+
+_covered = jit_by_work(covered)
 
 
 def log_prior(

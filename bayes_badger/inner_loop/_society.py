@@ -132,6 +132,28 @@ def as_mixture(society: Society, latents: tuple[Latent, ...]) -> Mixture:
     return Mixture(society.log_weights, society.mean, society.root, latents)
 
 
+def with_wider_copies(society: Society, share: float, wider: float) -> Society:
+    """Experts, and a copy of each that is wider and has that share of its weight.
+
+    Experts that were fitted to weighed points end where the points did. What lies beyond is for
+    wider copies: a prior that proposes so few points there leaves them rare and heavy.
+
+    Args:
+        society: The experts.
+        share: Of their weight that the copies have together.
+        wider: How much wider a copy is in one dimension; in d dimensions the excess over one is
+            divided by the root of d, for the volume of a wider Gaussian grows with each.
+    """
+    away = 1.0 + (wider - 1.0) / np.sqrt(max(society.mean.shape[1], 1))
+    shares = np.log(1.0 - share), np.log(share)
+    return Society(
+        jnp.concatenate([society.log_weights + x for x in shares]),
+        jnp.concatenate([society.mean, society.mean]),
+        jnp.concatenate([society.root, away * society.root]),
+        jnp.concatenate([society.hidden, society.hidden]),
+    )
+
+
 def defended(
     society: Society, key: PRNGKeyArray, n: int, share: float
 ) -> tuple[Float[Array, "n u"], Float[Array, " n"]]:

@@ -65,7 +65,7 @@ def prove(program: Program, data: Data, key: Array) -> set[str]:
         if not np.isfinite(tried.base.rows).all():
             continue
         proved += 1
-        given = data._replace(outcome=tried.outcome)
+        given = data._replace(outcome=jnp.asarray(tried.outcome))
         astray |= _one_task_at_a_time(program, tried, given)
         astray |= _one_step_at_a_time(program, tried, given)
         astray |= _other_rows_exchanged(program, tried, given)

@@ -87,17 +87,22 @@ class Data(NamedTuple):
     def step(self, index: Any, state: PyTree = None) -> Data:
         """The data of some steps of every task, `index` a slice; with the state before them."""
         return self._replace(
-            columns={k: _taken(v, (slice(None), index)) for k, v in self.columns.items()},
-            outcome=None if self.outcome is None else _taken(self.outcome, (slice(None), index)),
+            columns={k: _taken(v, index, axis=1) for k, v in self.columns.items()},
+            outcome=None if self.outcome is None else _taken(self.outcome, index, axis=1),
             state=state,
         )
 
 
-def _taken(x: Any, index: Any) -> Array:
+def _taken(x: Any, index: Any, axis: int = 0) -> Array:
     """Some entries: on the host where they are known there, for there nothing is compiled."""
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((x, index))):
-        return x[index]
-    return jnp.asarray(np.asarray(x)[index])
+        return x[index] if axis == 0 else x[:, index]
+    x, size = np.asarray(x), x.shape[axis]
+    if isinstance(index, slice):
+        index = np.arange(size)[index]
+    # As JAX does, the last one stands for what is beyond.
+    index = np.minimum(np.asarray(index), size - 1)
+    return jnp.asarray(np.take(x, index, axis))
 
 
 class Plate(NamedTuple):

@@ -28,13 +28,10 @@ from bayes_badger.belief.gaussian import log_standard_normal
 from bayes_badger.inner_loop import _small as small
 from bayes_badger.inner_loop._climb import LogJoint
 from bayes_badger.inner_loop._points import cloud
-from bayes_badger.inner_loop._society import Society, log_densities
+from bayes_badger.inner_loop._society import Society, log_densities, wider
 
 # The prior's share of all proposals; and of the Gaussians' share, what is equal for all of them.
 PRIOR, EQUAL = 0.03, 0.3
-# How much wider a Gaussian proposes than it is, in one dimension. In d dimensions the excess over
-# one is divided by the root of d, for the volume of a wider Gaussian grows with each.
-WIDER = 1.8
 # By dimensions: nodes of a rule along each axis and their distance. The rule of one Gaussian alone
 # is finer than those of several Gaussians, whose errors average out.
 RULES_OF_ONE = {1: (20, 0.5), 2: (8, 0.9)}
@@ -140,9 +137,8 @@ def proposals(society: Society, points: int) -> Proposals:
     """
     experts, dims = society.mean.shape
     noise, logs = (jnp.asarray(x, jnp.float32) for x in _rules(2 * experts, dims, points))
-    wide = 1.0 + (WIDER - 1.0) / np.sqrt(dims)
     mean = jnp.concatenate([society.mean, society.mean])
-    root = jnp.concatenate([society.root, wide * society.root])
+    root = jnp.concatenate([society.root, wider(dims) * society.root])
     share = (1 - EQUAL) * jnp.exp(society.log_weights) + EQUAL / experts
     log_share = jnp.log((1 - PRIOR) * 0.5 * jnp.concatenate([share, share]))
     own = mean[:, None] + jax.vmap(lambda r, e: small.matmul(r, e.T).T)(root, noise)

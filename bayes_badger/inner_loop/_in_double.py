@@ -19,17 +19,12 @@ from bayes_badger.inner_loop import _quadratic as quadratic
 from bayes_badger.inner_loop import _rounds
 from bayes_badger.inner_loop._refit import Offer
 from bayes_badger.inner_loop._rounds import Rounds
-from bayes_badger.inner_loop._society import (
-    Society,
-    defended,
-    log_densities,
-    with_wider_copies,
-)
+from bayes_badger.inner_loop._society import Society, defended, log_densities, with_tails
 from bayes_badger.program import Data, Program
 
-# Of the points that draws are taken from, this share is the prior's; and of the experts' own the
-# second share is that of copies that are so much wider in one dimension.
-PRIOR, COPIES, WIDER = 0.02, 0.1, 1.8
+# Of the points that draws are taken from, this share is the prior's, and twice the second share
+# are for the tails of experts.
+PRIOR, TAILS = 0.02, 0.05
 
 
 def log_density(society: Society, points: np.ndarray) -> np.ndarray:
@@ -87,8 +82,8 @@ def drawn(society: Society, key: Key[Array, ""], n: int) -> tuple[np.ndarray, np
 
 
 def covered(society: Society, key: Key[Array, ""], n: int) -> tuple[Array, Array]:
-    """Draws from experts and wider copies of them, a share from the prior; the density of all."""
-    return defended(with_wider_copies(society, COPIES, WIDER), key, n, PRIOR)
+    """Draws from experts and their tails, a share from the prior; the log density of all."""
+    return defended(with_tails(society, TAILS), key, n, PRIOR)
 
 
 _covered = jit_by_work(covered)

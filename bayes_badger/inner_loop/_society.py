@@ -16,6 +16,8 @@ from bayes_badger.program import Latent
 
 # An expert of less than this share of an equal one's weight does not count as alive.
 ALIVE = 1e-3
+# How much wider than what it covers a Gaussian proposes, in one dimension.
+WIDER = 1.8
 
 
 class Society(NamedTuple):
@@ -132,26 +134,53 @@ def as_mixture(society: Society, latents: tuple[Latent, ...]) -> Mixture:
     return Mixture(society.log_weights, society.mean, society.root, latents)
 
 
-def with_wider_copies(society: Society, share: float, wider: float) -> Society:
-    """Experts, and a copy of each that is wider and has that share of its weight.
+def with_tails(society: Society, share: float) -> Society:
+    """Experts, a wider copy of each, and one that is wider than all of them together.
 
     Experts that were fitted to weighed points end where the points did. What lies beyond is for
-    wider copies: a prior that proposes so few points there leaves them rare and heavy.
+    these: a prior that proposes few points there leaves them rare and heavy, so that the evidence
+    is mostly too low and its stated error too small. A copy tells what is beyond one mode of
+    several; the one around all tells what is beyond a mode that several narrow experts share.
 
     Args:
-        society: The experts.
-        share: Of their weight that the copies have together.
-        wider: How much wider a copy is in one dimension; in d dimensions the excess over one is
-            divided by the root of d, for the volume of a wider Gaussian grows with each.
+        society: The experts, by normalised weights.
+        share: Of the weight, that of the copies, and as much that of the one around all.
     """
-    away = 1.0 + (wider - 1.0) / np.sqrt(max(society.mean.shape[1], 1))
-    shares = np.log(1.0 - share), np.log(share)
+    count, dims = society.mean.shape
+    mean, root = _around(society)
+    logs = np.log([1.0 - 2.0 * share, share])
     return Society(
-        jnp.concatenate([society.log_weights + x for x in shares]),
-        jnp.concatenate([society.mean, society.mean]),
-        jnp.concatenate([society.root, away * society.root]),
-        jnp.concatenate([society.hidden, society.hidden]),
+        jnp.concatenate([*(society.log_weights + x for x in logs), jnp.full(1, logs[1])]),
+        jnp.concatenate([society.mean, society.mean, mean[None]]),
+        jnp.concatenate([society.root, wider(dims) * society.root, wider(dims) * root[None]]),
+        society.hidden[np.append(np.tile(np.arange(count), 2), 0)],
     )
+
+
+def _around(society: Society) -> tuple[Float[Array, " u"], Float[Array, "u u"]]:
+    """The mean of all experts together and a root of their covariance."""
+    shares = jnp.exp(society.log_weights)
+    mean = shares @ society.mean
+    away = society.mean - mean
+    within = jnp.einsum("k,kij,klj->il", shares, society.root, society.root)
+    covariance = within + (away * shares[:, None]).T @ away
+    root = small.cholesky(covariance)
+    # A ridge may be too narrow for the precision of its covariance.
+    level = jnp.diag(jnp.sqrt(jnp.diagonal(covariance)))
+    return mean, jnp.where(jnp.isfinite(root).all(), root, level)
+
+
+def wider(dims: int) -> float:
+    """How much wider than what it covers a Gaussian proposes, so that no tail is left unseen.
+
+    The excess over one is divided by the root of the dimensions, for the volume of a wider Gaussian
+    grows with each.
+
+    Example:
+        >>> print(wider(1), wider(4))
+        1.8 1.4
+    """
+    return 1.0 + float((WIDER - 1.0) / np.sqrt(max(dims, 1)))
 
 
 def defended(

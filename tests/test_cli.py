@@ -676,22 +676,6 @@ def test_all_eight_schools_on_a_narrow_terminal(tmp_path):
     assert "Warning" not in done.stderr
 
 
-def test_a_ctrl_c_that_a_library_swallowed_is_heard_at_the_next_report():
-    import threading
-
-    from bayes_badger.cli.interrupt import listening
-
-    told, pressed = [], threading.Event()
-    report = listening(lambda *words: told.append(words), pressed)
-    report("sampling", 50, 100)
-    pressed.set()
-    with pytest.raises(KeyboardInterrupt):
-        report("sampling", 100, 100)
-    # The sampler has kept its draws; what comes after is not stopped again.
-    report("building the DataTree", 0, 1)
-    assert [words[0] for words in told] == ["sampling", "building the DataTree"]
-
-
 def test_values_with_names_have_a_probability_each():
     named = xr.DataArray([[0, 1, 1, 1]], dims=("chain", "draw"), name="rule")
     named.attrs["labels"] = '["ridge", "pool"]'

@@ -20,7 +20,7 @@ from bayes_badger.cli.listing import models, recipes, runs
 from bayes_badger.cli.measure import measure, measures
 from bayes_badger.cli.predict import predict
 from bayes_badger.cli.report import report
-from bayes_badger.cli.screen import SESSION, Session, echo_json, short_path, told
+from bayes_badger.cli.screen import SESSION, Session, echo_json, interrupted, told
 from bayes_badger.cli.show import show
 from bayes_badger.cli.update import update
 from bayes_badger.errors import BadgerError
@@ -97,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         command = typer.main.get_command(app)
         code = command.main(words, prog_name="badger", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
-        code, kind, message = INTERRUPTED, "interrupted", _kept(session)
+        code, kind, message = INTERRUPTED, "interrupted", interrupted(session)
         _tell(message)
     except BadgerError as error:
         code, kind, message = MISTAKE, "mistake", str(error)
@@ -117,18 +117,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Typer turns Ctrl-C in a command into this code; what the command returned is one too.
         code = code if isinstance(code, int) else FINE
         if code == INTERRUPTED and session.kept is None:
-            kind, message = "interrupted", _kept(session)
+            kind, message = "interrupted", interrupted(session)
             _tell(message)
     # One JSON object is on stdout, whatever happens: the answer, or why there is none.
     if kind and JSON in words and not session.answered:
         echo_json({"error": {"message": message, "kind": kind}})
     return code
-
-
-def _kept(session: Session) -> str:
-    if session.kept is None:
-        return "interrupted: nothing was stored"
-    return f"interrupted: the run is stored in {short_path(session.kept)}"
 
 
 def _usage(error: Exception) -> str:

@@ -7,12 +7,11 @@ from typing import Annotated
 
 import typer
 
-from bayes_badger.cli import checks, device, options
+from bayes_badger.cli import checks, options
 from bayes_badger.cli.completion import model_names
-from bayes_badger.cli.interrupt import INTERRUPTED, ctrl_c, listening
-from bayes_badger.cli.progress import Meter
+from bayes_badger.cli.interrupt import INTERRUPTED
 from bayes_badger.cli.screen import SESSION, Screen, short_path, told
-from bayes_badger.cli.stray import stray_output
+from bayes_badger.cli.working import working
 
 
 def breed(
@@ -84,25 +83,22 @@ def breed(
 
     check_breed(model, data, task=task, settings=parsed, missing=missing)
     checks.check_folder(to.absolute().parent, "--to")
-    with Meter(screen.err, shown=not quiet) as meter, stray_output():
-        meter("starting JAX", 0, 1)
-        device.prepare(SESSION.get().debug)
+    with working(screen) as attention:
         from bayes_badger import policies
         from bayes_badger.runs import find_run, read_run
 
-        with ctrl_c() as pressed:
-            found = policies.breed(
-                model,
-                data,
-                to=to,
-                steps=steps,
-                learned=None if learned is None else read_run(find_run(learned, out)),
-                task=task,
-                settings=parsed,
-                missing=missing,
-                seed=seed,
-                report=listening(meter, pressed),
-            )
+        found = policies.breed(
+            model,
+            data,
+            to=to,
+            steps=steps,
+            learned=None if learned is None else read_run(find_run(learned, out)),
+            task=task,
+            settings=parsed,
+            missing=missing,
+            seed=seed,
+            report=attention.report,
+        )
     SESSION.get().kept = found.path
     curve = [float(line["divergence"]) for line in found.curve]
     screen.answer_json({"path": str(found.path), "steps": found.steps, "divergence": curve})

@@ -7,12 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from bayes_badger.cli import checks, device, options
+from bayes_badger.cli import checks, options
 from bayes_badger.cli.completion import model_names, recipe_names
-from bayes_badger.cli.interrupt import INTERRUPTED, ctrl_c, listening
-from bayes_badger.cli.progress import Meter
+from bayes_badger.cli.interrupt import INTERRUPTED
 from bayes_badger.cli.screen import SESSION, Screen, short_path
-from bayes_badger.cli.stray import stray_output
+from bayes_badger.cli.working import working
 
 
 def fit(
@@ -130,27 +129,24 @@ def fit(
     sizes: dict[str, Any] = {
         name: size for name, size in (("tasks", tasks), ("steps", steps)) if size is not None
     }
-    with Meter(screen.err, shown=not quiet) as meter, stray_output():
-        meter("starting JAX", 0, 1)
-        device.prepare(debug)
+    with working(screen) as attention:
         from bayes_badger import fitting
 
-        with ctrl_c() as pressed:
-            run = fitting.fit(
-                model,
-                data,
-                task=task,
-                inference=inference,
-                settings=parsed,
-                missing=missing,
-                seed=seed,
-                trust=trust,
-                outer_steps=outer_steps,
-                out=out,
-                resume=resume,
-                report=listening(meter, pressed),
-                **sizes,
-            )
+        run = fitting.fit(
+            model,
+            data,
+            task=task,
+            inference=inference,
+            settings=parsed,
+            missing=missing,
+            seed=seed,
+            trust=trust,
+            outer_steps=outer_steps,
+            out=out,
+            resume=resume,
+            report=attention.report,
+            **sizes,
+        )
     SESSION.get().kept = run.path
     counts = sizes | ({} if outer_steps is None else {"outer-steps": outer_steps})
     asked = _asked(model, inference, data, task, missing, settings or [], seed, counts, trust, out)
@@ -163,7 +159,7 @@ def fit(
         again = advice.command("badger", "fit", *asked, "--resume", short_path(Path(checkpoints)))
         screen.aside(f"interrupted; what was learned until then is kept. To go on: {again}")
         return INTERRUPTED
-    if pressed.is_set():
+    if attention.pressed.is_set():
         kept = short_path(run.path)
         screen.aside(f"interrupted; what was drawn until then is kept in {kept}")
         return INTERRUPTED

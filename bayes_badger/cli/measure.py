@@ -8,11 +8,10 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from bayes_badger.cli import checks, device, options
+from bayes_badger.cli import checks, options
 from bayes_badger.cli.completion import model_names
-from bayes_badger.cli.progress import Meter
-from bayes_badger.cli.screen import SESSION, Screen, short_path, told
-from bayes_badger.cli.stray import stray_output
+from bayes_badger.cli.screen import Screen, short_path, told
+from bayes_badger.cli.working import working
 from bayes_badger.errors import BadgerError
 
 ALL, FOLDER = "all", "measures"
@@ -96,9 +95,7 @@ def measure(
     if model is not None:
         checks.check_model(model)
     answers, refused = [], {}
-    with Meter(screen.err, shown=not quiet) as meter, stray_output():
-        meter("starting JAX", 0, 1)
-        device.prepare(SESSION.get().debug)
+    with working(screen) as attention:
         from bayes_badger import shelves
         from bayes_badger.measures import storing
         from bayes_badger.runs.store import read_run
@@ -109,7 +106,7 @@ def measure(
             chosen = registry.checked(one, given)
             try:
                 found = registry.function(one)(
-                    opened, program=program, seed=seed, report=meter, **chosen
+                    opened, program=program, seed=seed, report=attention.report, **chosen
                 )
             except BadgerError as error:
                 if name != ALL:

@@ -7,12 +7,11 @@ from typing import Annotated
 
 import typer
 
-from bayes_badger.cli import checks, device, options
+from bayes_badger.cli import checks, options
 from bayes_badger.cli.completion import model_names
-from bayes_badger.cli.interrupt import INTERRUPTED, ctrl_c, listening
-from bayes_badger.cli.progress import Meter
-from bayes_badger.cli.screen import SESSION, Screen
-from bayes_badger.cli.stray import stray_output
+from bayes_badger.cli.interrupt import INTERRUPTED
+from bayes_badger.cli.screen import Screen
+from bayes_badger.cli.working import working
 from bayes_badger.errors import BadgerError
 
 KINDS = (".csv", ".nc")
@@ -75,29 +74,26 @@ def predict(
     checks.check_new_data(path, data, model, task, missing, queries=True)
     if to is not None:
         _check_target(to)
-    with Meter(screen.err, shown=not quiet) as meter, stray_output():
-        meter("starting JAX", 0, 1)
-        device.prepare(SESSION.get().debug)
+    with working(screen) as attention:
         from bayes_badger import prediction, shelves
         from bayes_badger.runs.store import read_run
 
-        with ctrl_c() as pressed:
-            tree = prediction.predict(
-                read_run(path),
-                data,
-                program=None if model is None else shelves.load_program(model),
-                task=task,
-                missing=missing,
-                seed=seed,
-                report=listening(meter, pressed),
-            )
+        tree = prediction.predict(
+            read_run(path),
+            data,
+            program=None if model is None else shelves.load_program(model),
+            task=task,
+            missing=missing,
+            seed=seed,
+            report=attention.report,
+        )
     # Not before: it waits for xarray, and --help must not.
     from bayes_badger.cli import predicted
 
     if to is not None:
         predicted.store(tree, to)
     predicted.answer(screen, tree, to)
-    if pressed.is_set():
+    if attention.pressed.is_set():
         screen.aside("interrupted; the answer rests on what was drawn until then")
         return INTERRUPTED
     return 0

@@ -1,7 +1,8 @@
-"""How far the work has come: one bar on a terminal, a line for each stage elsewhere."""
+"""How far the work has come: one bar on a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterable
 from types import TracebackType
@@ -14,6 +15,8 @@ from bayes_badger.cli.screen import told
 
 # What one step of a stage is called; of the others, a step.
 UNITS = {"warm-up": "draws", "sampling": "draws"}
+# Seconds after which it is said that work goes on, where there is no terminal.
+EVERY = 10.0
 
 
 class Meter:
@@ -22,17 +25,17 @@ class Meter:
     Args:
         console: Where to show it.
         shown: Whether to show anything.
+        every: Seconds after which a line is shown where there is no terminal and no news.
     """
 
-    def __init__(self, console: Console, shown: bool = True) -> None:
-        self.console, self.shown = console, shown
-        self.started = time.monotonic()
-        self.stage = ""
-        self.bar = _Bar(console) if shown and console.is_terminal else None
+    def __init__(self, console: Console, shown: bool = True, every: float = EVERY) -> None:
+        self._display: _Bar | _Lines | None = None
+        if shown:
+            self._display = _Bar(console) if console.is_terminal else _Lines(console, every)
 
     def __enter__(self) -> Meter:
-        if self.bar is not None:
-            self.bar.progress.start()
+        if self._display is not None:
+            self._display.start()
         return self
 
     def __exit__(
@@ -41,18 +44,17 @@ class Meter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self.bar is not None:
-            self.bar.progress.stop()
+        self.stop()
+
+    def stop(self) -> None:
+        """Shows nothing from now on; may be called twice, and from any thread."""
+        if self._display is not None:
+            self._display.stop()
 
     def __call__(self, stage: str, done: int, total: int, note: str = "") -> None:
         """Shows a report."""
-        if self.bar is not None:
-            self.bar.show(stage, done, total, note)
-        elif self.shown and stage != self.stage:
-            steps = f" ({total} {UNITS.get(stage, 'steps')})" if total > 1 else ""
-            seconds = f"{time.monotonic() - self.started:6.1f} s  "
-            self.console.print(told(f"{seconds}{stage}{steps}"), soft_wrap=True)
-        self.stage = stage
+        if self._display is not None:
+            self._display.show(stage, done, total, note)
 
 
 class Pace:
@@ -77,6 +79,56 @@ class Pace:
         return (last - first) / (now - then) if last > first and now > then else None
 
 
+class _Lines:
+    """A line for each stage, and one every few seconds with how far it has come."""
+
+    def __init__(self, console: Console, every: float) -> None:
+        self.console, self.every = console, every
+        self.started = self.told = time.monotonic()
+        self.stage, self.pace, self.latest = "", Pace(), ("", 0, 0, "")
+        self.left = ""
+        self.lock, self.over = threading.Lock(), threading.Event()
+        self.thread = threading.Thread(target=self._go_on, daemon=True)
+
+    def start(self) -> None:
+        self.thread.start()
+
+    def stop(self) -> None:
+        self.over.set()
+
+    def show(self, stage: str, done: int, total: int, note: str) -> None:
+        with self.lock:
+            begins = stage != self.stage
+            if begins:
+                self.stage, self.pace = stage, Pace()
+            now = time.monotonic()
+            rate = self.pace.add(done, now) if total > 1 else None
+            self.left = f", {_clock((total - done) / rate)} left" if rate else ""
+            self.latest = stage, done, total, note
+            if begins:
+                steps = f" ({total} {_unit(stage)})" if total > 1 else ""
+                self._print(f"{stage}{steps}")
+            elif now - self.told >= self.every and done < total:
+                self._print(self._how_far())
+
+    def _go_on(self) -> None:
+        """Says that it lives where nothing is reported: a step may take long."""
+        while not self.over.wait(self.every / 4):
+            with self.lock:
+                if self.stage and time.monotonic() - self.told >= self.every:
+                    self._print(self._how_far())
+
+    def _how_far(self) -> str:
+        stage, done, total, note = self.latest
+        count = f" {done} of {total} {_unit(stage)}{self.left}" if total > 1 else ""
+        return f"{stage}:{count or ' at work'}{f'; {note}' if note else ''}"
+
+    def _print(self, text: str) -> None:
+        self.told = time.monotonic()
+        seconds = f"{self.told - self.started:6.1f} s  "
+        self.console.print(told(f"{seconds}{text}"), soft_wrap=True)
+
+
 class _Bar:
     """One bar, which starts anew at each stage, and a note below it."""
 
@@ -94,6 +146,12 @@ class _Bar:
         self.stage, self.pace = "", Pace()
         self.task = self.progress.add_task("starting", total=None, count="", rate="", left="")
 
+    def start(self) -> None:
+        self.progress.start()
+
+    def stop(self) -> None:
+        self.progress.stop()
+
     def show(self, stage: str, done: int, total: int, note: str) -> None:
         if stage != self.stage:
             self.stage, self.pace = stage, Pace()
@@ -108,7 +166,7 @@ class _Bar:
             total=total if known else None,
             completed=done,
             count=f"{done}/{total}" if counted else "",
-            rate=f"{_short(rate)} {UNITS.get(stage, 'steps')}/s" if rate else "",
+            rate=f"{_short(rate)} {_unit(stage)}/s" if rate else "",
             left=f"{_clock((total - done) / rate)} left" if rate else "",
         )
 
@@ -138,6 +196,10 @@ class _Display(Progress):
             note = told(f"  {self.note}", "dim")
             note.truncate(self.console.width, overflow="ellipsis")
             yield note
+
+
+def _unit(stage: str) -> str:
+    return UNITS.get(stage, "steps")
 
 
 def _short(rate: float) -> str:

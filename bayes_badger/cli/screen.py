@@ -71,6 +71,13 @@ class Screen:
             self.err.print(told(f"badger: {text}", "yellow"), soft_wrap=True)
 
 
+def interrupted(session: Session) -> str:
+    """What Ctrl-C left, in one sentence."""
+    if session.kept is None:
+        return "interrupted: nothing was stored"
+    return f"interrupted: the run is stored in {short_path(session.kept)}"
+
+
 def echo_json(content: Mapping[str, Any]) -> None:
     """Writes one JSON object to stdout."""
     typer.echo(json.dumps(finite(content), indent=2, allow_nan=False))

@@ -7,12 +7,11 @@ from typing import Annotated
 
 import typer
 
-from bayes_badger.cli import checks, device, options
+from bayes_badger.cli import checks, options
 from bayes_badger.cli.completion import model_names
-from bayes_badger.cli.interrupt import INTERRUPTED, ctrl_c, listening
-from bayes_badger.cli.progress import Meter
+from bayes_badger.cli.interrupt import INTERRUPTED
 from bayes_badger.cli.screen import SESSION, Screen, short_path
-from bayes_badger.cli.stray import stray_output
+from bayes_badger.cli.working import working
 
 
 def update(
@@ -59,23 +58,20 @@ def update(
     path = find_run(run, out)
     checks.check_new_data(path, data, model, task, missing)
     checks.check_folder(out)
-    with Meter(screen.err, shown=not quiet) as meter, stray_output():
-        meter("starting JAX", 0, 1)
-        device.prepare(SESSION.get().debug)
+    with working(screen) as attention:
         from bayes_badger import shelves, updating
         from bayes_badger.runs.store import read_run
 
-        with ctrl_c() as pressed:
-            found = updating.update(
-                read_run(path),
-                data,
-                program=None if model is None else shelves.load_program(model),
-                task=task,
-                missing=missing,
-                seed=seed,
-                out=out,
-                report=listening(meter, pressed),
-            )
+        found = updating.update(
+            read_run(path),
+            data,
+            program=None if model is None else shelves.load_program(model),
+            task=task,
+            missing=missing,
+            seed=seed,
+            out=out,
+            report=attention.report,
+        )
     SESSION.get().kept = found.path
     # Not before: it waits for xarray, and --help must not.
     from bayes_badger.cli import advice, summary
@@ -84,7 +80,7 @@ def update(
         screen.answer_json(summary.as_json(found))
     else:
         summary.show(screen, found, summary.TASKS_SHOWN, advice.show_all(found, out))
-    if pressed.is_set():
+    if attention.pressed.is_set():
         kept = short_path(found.path) if found.path else ""
         screen.aside(f"interrupted; what was found until then is kept in {kept}")
         return INTERRUPTED

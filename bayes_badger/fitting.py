@@ -16,9 +16,11 @@ from bayes_badger.assembling import Asked, Log, assembled, described, plain
 from bayes_badger.errors import BadgerError, listed
 from bayes_badger.evidence import Evidence, from_arrays, read
 from bayes_badger.evidence.blocks import single
+from bayes_badger.inner_loop.budget import Limited, OutOfTimeError
 from bayes_badger.inner_loop.protocol import Report, silent
 from bayes_badger.labels import Labels
 from bayes_badger.outcomes import check_outcome, typed_outcome
+from bayes_badger.preflight.budget import seconds_of
 from bayes_badger.preflight.checks import (
     OUTER,
     RECIPE,
@@ -43,6 +45,8 @@ from bayes_badger.runs import Run
 from bayes_badger.trust import HOW, inferred
 
 SIMULATED_TASKS, SIMULATED_STEPS = 20, 10
+# The setting of a recipe that says how long it may take.
+BUDGET = "budget"
 
 
 def fit(
@@ -62,6 +66,7 @@ def fit(
     parameters: Mapping[str, Any] | None = None,
     out: str | Path | None = None,
     resume: str | Path | None = None,
+    budget: float | int | str | None = None,
     report: Report = silent,
 ) -> Run:
     """Infers the latents of a program from evidence.
@@ -91,6 +96,9 @@ def fit(
         out: Folder in which the run is stored; not stored if None. While the outer loop learns its
             checkpoints stand there too, in a folder NAME.learning.
         resume: Such a folder, to go on from; all else must be as it was asked then.
+        budget: How long an inner loop may take: seconds, or "90s", "2m", "1h". Recipe auto goes on
+            to the next where one would take longer, and has a budget of five minutes by default;
+            a sampler keeps the draws that it has.
         report: Is told how far the work has come.
 
     Returns:
@@ -112,6 +120,7 @@ def fit(
         columns=columns,
         missing=missing,
         simulated=(tasks, steps) != (None, None),
+        budget=budget,
     )
     loaded = program_at(program)
     own, parts = split_settings(settings or {}, (RECIPE, OUTER))
@@ -119,7 +128,11 @@ def fit(
     if parameters is not None and outer_steps is None:
         outer_steps = 0
     outer = learning.settings_of(outer_steps, for_outer)
-    recipe = load_recipe(inference, for_recipe)
+    recipe, limit = load_recipe(inference, for_recipe), None
+    if budget is not None:
+        limit = seconds_of(budget)
+        if BUDGET in type(recipe.settings).model_fields:
+            recipe, limit = load_recipe(inference, {**for_recipe, BUDGET: limit}), None
     loop = recipe.make()
     log("lifting the program", 0, 1)
     keys = jax.random.split(jax.random.key(seed), 4)
@@ -156,7 +169,13 @@ def fit(
             lifted, evidence, chance, outer, asked, folder, before, log, loop, world
         )
         lifted = taught.learned.program
-    posterior, verdicts = inferred(loop, lifted, evidence, keys[2], trust, log)
+    limited = loop if limit is None else Limited(loop, limit)
+    try:
+        posterior, verdicts = inferred(limited, lifted, evidence, keys[2], trust, log)
+    except OutOfTimeError as late:
+        if limit is None:
+            raise
+        raise OutOfTimeError(f"{recipe.name} {late}: give it a longer budget, or none") from late
     outer_spec = None
     if taught is not None:
         posterior = dataclasses.replace(

@@ -98,6 +98,15 @@ def fit(
             show_default=False,
         ),
     ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="How long a way to infer may take: 90s, 2m, 1h. Recipe auto then goes on to the "
+            "next one, and a sampler keeps the draws that it has.",
+            show_default="5m for recipe auto",
+        ),
+    ] = None,
     out: options.Out = Path(options.DEFAULT_OUT),
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
@@ -124,6 +133,7 @@ def fit(
         settings=parsed,
         missing=missing,
         simulated=tasks is not None or steps is not None,
+        budget=budget,
     )
     checks.check_folder(out)
     sizes: dict[str, Any] = {
@@ -144,11 +154,13 @@ def fit(
             outer_steps=outer_steps,
             out=out,
             resume=resume,
+            budget=budget,
             report=attention.report,
             **sizes,
         )
     SESSION.get().kept = run.path
-    counts = sizes | ({} if outer_steps is None else {"outer-steps": outer_steps})
+    limits = {"outer-steps": outer_steps, "budget": budget}
+    counts = sizes | {name: x for name, x in limits.items() if x is not None}
     asked = _asked(model, inference, data, task, missing, settings or [], seed, counts, trust, out)
     # Not before: it waits for xarray, and --help must not.
     from bayes_badger.cli import advice, fitted
@@ -174,7 +186,7 @@ def _asked(
     missing: str,
     settings: list[str],
     seed: int,
-    counts: dict[str, int],
+    counts: dict[str, Any],
     trust: str,
     out: Path,
 ) -> list[str]:

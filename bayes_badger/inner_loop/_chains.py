@@ -15,6 +15,7 @@ from numpyro.infer.hmc import hmc
 from numpyro.infer.util import ParamInfo
 
 from bayes_badger.compilation import jit_lightly
+from bayes_badger.inner_loop.budget import OutOfTimeError
 from bayes_badger.inner_loop.protocol import Report
 
 # Between chunks progress is told and Ctrl-C is heard.
@@ -73,11 +74,12 @@ def run_chains(
         report: Is told how far the chains have come.
 
     Returns:
-        Positions and statistics by name, `[chain, draw, ...]`. After a Ctrl-C, those drawn so far,
-        if they are at least 100 of each chain.
+        Positions and statistics by name, `[chain, draw, ...]`. After a Ctrl-C, or where
+        time is over, those drawn so far, if they are at least 100 of each chain.
 
     Raises:
         KeyboardInterrupt: If there are fewer.
+        OutOfTimeError: Likewise, where the report says that time is over.
     """
     chains, warmup = len(start.value), plan.warmup
     mesh = _mesh(chains)
@@ -98,7 +100,7 @@ def run_chains(
             kept = slice(max(0, warmup - done), warmup + draws - done)
             collected.append({n: np.asarray(x)[:, kept] for n, x in drawn.items()})
         _tell(report, warmup + draws, warmup, draws, state, collected)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, OutOfTimeError):
         if sum(chunk["diverging"].shape[1] for chunk in collected) < 2 * CHUNK:
             raise
     return {n: np.concatenate([chunk[n] for chunk in collected], 1) for n in collected[0]}

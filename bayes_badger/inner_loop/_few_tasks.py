@@ -181,7 +181,10 @@ class FewTasks:
         batches, size, width = self.batches, min(self.batches, PARTS), _width(of)
         for slab in self._slabs([x for x, _ in near], width):
             rounds = _stacked([near[i][1] for i in _filled(slab.which, width)])
-            parts = [self._call(slab, rounds, 0, batch)[1] for batch in range(0, batches, size)]
+            parts = []
+            for batch in range(0, batches, size):
+                self.report("drawing what tasks share", batch, batches)
+                parts.append(self._call(slab, rounds, 0, batch)[1])
             whole = jax.tree.map(lambda *xs: np.concatenate(xs, 1)[:, :batches], *parts)
             tasks = OfTasks(*(x[:, :, self.back] for x in whole.tasks))
             whole = whole._replace(tasks=tasks)

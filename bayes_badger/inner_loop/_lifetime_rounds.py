@@ -273,6 +273,7 @@ class Work:
             # This is compiled for itself in any case.
             size = -(-int(MORE * self.draws) // batches)
         for i in range(batches):
+            self.report("drawing what tasks share", i, batches)
             key = jax.random.fold_in(self.keys[2], i)
             points, proposed = double.drawn(rounds.best, key, size)
             joint, of_tasks = self._said(assignment, points, tasks, assignment.asked, key)

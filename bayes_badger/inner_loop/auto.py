@@ -16,8 +16,12 @@ from bayes_badger.inner_loop import exact as exact_loop
 from bayes_badger.inner_loop import experts as experts_loop
 from bayes_badger.inner_loop import grid as grid_loop
 from bayes_badger.inner_loop import nuts as nuts_loop
+from bayes_badger.inner_loop.budget import Limited, OutOfTimeError
 from bayes_badger.inner_loop.protocol import InnerLoop, Report, silent
 from bayes_badger.program import Program
+
+# Seconds that one way to infer may take.
+BUDGET = 300.0
 
 
 class Experts(experts_loop.Settings):
@@ -38,6 +42,8 @@ class Settings(BaseModel):
     grid: grid_loop.Settings = grid_loop.Settings(evaluations=1e9)
     experts: Experts = Experts()
     nuts: nuts_loop.Settings = nuts_loop.Settings()
+    # Seconds for each of them. What takes longer is left for the next; the last keeps its draws.
+    budget: float = Field(BUDGET, gt=0)
 
 
 class Auto(eqx.Module):
@@ -46,10 +52,14 @@ class Auto(eqx.Module):
     Attributes:
         candidates: Name, inner loop and merit of each.
         given: The names of those for which settings were given.
+        budget: Seconds that each may take.
+        late: What was told of those that took longer.
     """
 
     candidates: tuple[tuple[str, InnerLoop, str], ...]
     given: tuple[str, ...] = ()
+    budget: float = BUDGET
+    late: tuple[str, ...] = ()
 
     def pick(self, program: Program, evidence: Evidence) -> tuple[str, InnerLoop, str]:
         """The name, the inner loop, and the reason.
@@ -87,12 +97,40 @@ class Auto(eqx.Module):
     def infer(
         self, program: Program, evidence: Evidence, key: PRNGKeyArray, report: Report = silent
     ) -> Posterior:
-        """Infers by the inner loop that was picked; the reason is the belief's first note."""
+        """Infers by the inner loop that was picked; the reason is the belief's first note.
+
+        Raises:
+            BadgerError: Where none applies, or none arrives in time.
+        """
+        return self.arrived(program, evidence, key, report)[0]
+
+    def arrived(
+        self, program: Program, evidence: Evidence, key: PRNGKeyArray, report: Report = silent
+    ) -> tuple[Posterior, Auto]:
+        """The belief of the first inner loop that arrives in time, and the Auto that picked it.
+
+        Raises:
+            BadgerError: Where none applies, or none arrives in time.
+        """
         name, loop, why = self.pick(program, evidence)
-        belief = loop.infer(program, evidence, key, report)
-        unused = [other for other in self.given if other != name]
-        told = [f"settings of {listed(unused)} were not used"] if unused else []
-        return dataclasses.replace(belief, notes=(why, *told, *belief.notes))
+        other = self.after(program, evidence)
+        try:
+            limited = Limited(loop, self.budget, last=other is None)
+            belief = limited.infer(program, evidence, key, report)
+        except OutOfTimeError as late:
+            told = f"{name} {late}"
+            if other is None:
+                raise OutOfTimeError(
+                    f"{'; '.join((*self.late, told))}: give more time, as in "
+                    f"--budget {4 * self.budget:.0f}s, or name a recipe"
+                ) from late
+            return dataclasses.replace(other, late=(*self.late, told)).arrived(
+                program, evidence, key, report
+            )
+        unused = [given for given in self.given if given != name]
+        note = [f"settings of {listed(unused)} were not used"] if unused else []
+        left = [f"{sentence}: left for {name}" for sentence in self.late]
+        return dataclasses.replace(belief, notes=(why, *left, *note, *belief.notes)), self
 
 
 def make(settings: Settings) -> Auto:
@@ -112,4 +150,5 @@ def make(settings: Settings) -> Auto:
         ),
         ("nuts", nuts_loop.make(settings.nuts), "exact in the limit, whatever has a gradient"),
     )
-    return Auto(candidates, tuple(sorted(settings.model_fields_set)))
+    given = tuple(sorted(settings.model_fields_set - {"budget"}))
+    return Auto(candidates, given, settings.budget)

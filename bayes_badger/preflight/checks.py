@@ -8,6 +8,7 @@ from typing import Any
 
 from bayes_badger import recipe as recipes
 from bayes_badger.errors import BadgerError, listed
+from bayes_badger.preflight.budget import seconds_of
 from bayes_badger.preflight.index_style import check_task_plate
 from bayes_badger.preflight.settings import settings_model
 from bayes_badger.preflight.source import Source, read_source
@@ -30,6 +31,7 @@ def check_fit(
     columns: Mapping[str, Any] | None = None,
     missing: str = REFUSE,
     simulated: bool = False,
+    budget: float | int | str | None = None,
 ) -> None:
     """Refuses what `fit` is asked for, where that is certain from the files alone.
 
@@ -42,10 +44,13 @@ def check_fit(
         columns: As of `fit`.
         missing: "refuse" or "drop".
         simulated: Whether a number of tasks or steps to simulate was given.
+        budget: How long each way to infer may take.
 
     Raises:
         BadgerError: In one line, as the fit itself would say it minutes later.
     """
+    if budget is not None:
+        seconds_of(budget)
     own, parts = split_settings(settings or {}, (RECIPE, OUTER))
     recipes.check_recipe(inference, parts[RECIPE], settings_of_loop)
     outer = settings_model(f"{PACKAGE}.outer_loop.loop")

@@ -41,7 +41,10 @@ def inferred(
     """
     notes: tuple[str, ...] = ()
     while True:
-        posterior = loop.infer(program, evidence, key, report)
+        if isinstance(loop, Auto):
+            posterior, loop = loop.arrived(program, evidence, key, report)
+        else:
+            posterior = loop.infer(program, evidence, key, report)
         judging, looking = (jax.random.fold_in(key, i) for i in (1, 2))
         posterior, verdicts = judged(program, evidence, posterior, judging, trust, report)
         missed = [] if trust == OFF else missed_modes(program, evidence, posterior, looking, report)

@@ -93,7 +93,7 @@ def test_a_stage_that_may_end_early_has_the_benefit_of_the_doubt(given):
 def test_a_sampler_that_comes_last_may_take_longer_until_there_are_enough_draws(given):
     assert timed(given, [1.0] * 250, 1000, "sampling", last=True)[1:] == (200, 200.0)
     assert timed(given, [1.0] * 250, 1000, "sampling", last=False)[1:] == (21, 21.0)
-    assert timed(given, [20.0] * 20, 20, "warm-up", last=True)[1:] == (15, 300.0)
+    assert timed(given, [20.0] * 16, 16, "warm-up", last=True)[1:] == (15, 300.0)
 
 
 def test_a_stage_that_begins_anew_is_timed_anew(given):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import equinox as eqx
 from jaxtyping import Array, Float
 
 from bayes_badger.belief.draws import NO_DENSITY, Draws
@@ -12,6 +11,7 @@ from bayes_badger.belief.logs import normalised
 from bayes_badger.belief.mixture import Mixture
 from bayes_badger.belief.pairs import pairs
 from bayes_badger.belief.sandwich import sandwich
+from bayes_badger.compilation import jit_lightly
 from bayes_badger.errors import BadgerError, listed
 
 
@@ -54,7 +54,7 @@ def kl(p: Mixture | Draws, q: Mixture | Draws) -> Bounds:
     return _kl(p, q)
 
 
-@eqx.filter_jit
+@jit_lightly
 def _kl(p: Mixture, q: Mixture) -> Bounds:
     across = pairs(p, q)
     if across.divergence.shape == (1, 1):

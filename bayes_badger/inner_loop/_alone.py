@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Key, PRNGKeyArray
 
 from bayes_badger.belief import Mixture, in_chains
+from bayes_badger.compilation import jit_lightly
 from bayes_badger.errors import listed
 from bayes_badger.evidence import Evidence
 from bayes_badger.evidence.compiled import task_columns_of
@@ -73,7 +74,7 @@ def drawn(
     return in_user_space(program, evidence, np.asarray(u), shape)
 
 
-@eqx.filter_jit
+@jit_lightly
 def _sampled(mixture: Mixture, keys: Key[Array, " task"], n: int) -> Array:
     return eqx.filter_vmap(lambda one, key: one.sample(key, (n,))[0])(mixture, keys)
 

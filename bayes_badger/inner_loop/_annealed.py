@@ -20,12 +20,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
+from bayes_badger.compilation import jit_lightly
 from bayes_badger.inner_loop._chunks import each_task
 from bayes_badger.inner_loop._climb import Climbed, climb
 from bayes_badger.inner_loop._evidence_of_task import Given, straight_one, weighed_one
@@ -117,7 +117,7 @@ class _State(NamedTuple):
     rounds: Array
 
 
-@eqx.filter_jit
+@jit_lightly
 def annealed(
     program: Program,
     sites: Sites,

@@ -106,7 +106,7 @@ def run_chains(
     return {n: np.concatenate([chunk[n] for chunk in collected], 1) for n in collected[0]}
 
 
-@eqx.filter_jit
+@jit_lightly
 def _begun(
     start: Start, keys: Array, metric: dict[str, Array], plan: Plan, mesh: Mesh | None
 ) -> Any:

@@ -11,12 +11,12 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from bayes_badger.compilation import jit_lightly
 from bayes_badger.inner_loop import _rounds
 from bayes_badger.inner_loop._chunks import CHUNK, Chunk
 from bayes_badger.inner_loop._evidence_of_task import OfTasks
@@ -254,7 +254,7 @@ def _at(tree: Any, at: int) -> Any:
     return jax.tree.map(lambda x: x[at], tree)
 
 
-@eqx.filter_jit
+@jit_lightly
 def _worked(
     program: Program,
     tasks: _Tasks,

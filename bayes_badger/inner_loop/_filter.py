@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from bayes_badger.belief import Mixture
+from bayes_badger.compilation import jit_lightly
 from bayes_badger.errors import BadgerError
 from bayes_badger.inner_loop._split import assignments, count_of
 from bayes_badger.inner_loop.protocol import StepInfo
@@ -163,7 +164,7 @@ def as_mixture(program: Program, state: FilterState) -> Mixture:
     return Mixture(log_weights, loc, scale, program.latents, discrete)
 
 
-@eqx.filter_jit
+@jit_lightly
 def _log_prior(program: Program, mean: Array, discrete: Mapping[str, Array]) -> Array:
     """Log probability of each assignment, all else integrated: its prior does not depend on u."""
 
@@ -174,7 +175,7 @@ def _log_prior(program: Program, mean: Array, discrete: Mapping[str, Array]) -> 
     return jax.vmap(one)((mean, dict(discrete)))
 
 
-@eqx.filter_jit
+@jit_lightly
 def _advanced(
     program: Program,
     mean: Float[Array, "k u"],

@@ -14,12 +14,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
+from bayes_badger.compilation import jit_lightly
 from bayes_badger.evidence import Evidence
 from bayes_badger.evidence.compiled import data_of
 from bayes_badger.inner_loop._chunks import (
@@ -341,4 +341,4 @@ def of_chunk(
     return each_task(one, tasks)
 
 
-_of_chunk = eqx.filter_jit(of_chunk)
+_of_chunk = jit_lightly(of_chunk)

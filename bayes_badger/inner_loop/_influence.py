@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, PRNGKeyArray
 
+from bayes_badger.compilation import jit_lightly
 from bayes_badger.inner_loop import _small as small
 from bayes_badger.inner_loop._chunks import each_task
 from bayes_badger.inner_loop._climb import LogJoint
@@ -95,7 +95,7 @@ def influences(
     return jax.tree.map(lambda x: x[:rounds], found)
 
 
-@eqx.filter_jit
+@jit_lightly
 def influences_of_tasks(
     program: OneTask,
     policy: Policy,

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from bayes_badger.belief.gaussian import log_standard_normal
+from bayes_badger.compilation import jit_lightly
 from bayes_badger.inner_loop._chunks import each_task
 from bayes_badger.inner_loop._climb import LogJoint, climb
 from bayes_badger.inner_loop._hoisted import hoisted
@@ -52,7 +52,7 @@ class Found(NamedTuple):
     sweeps: Int[Array, " task"]
 
 
-@eqx.filter_jit
+@jit_lightly
 def take_in(
     program: OneTask,
     policy: Policy,
@@ -138,7 +138,7 @@ def climbed_into(
     return Near(after, total, climbed.moves.max())
 
 
-@eqx.filter_jit
+@jit_lightly
 def refit_only(
     program: OneTask,
     policy: Policy,

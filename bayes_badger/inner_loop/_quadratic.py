@@ -13,13 +13,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import cho_solve, solve_triangular
 from jaxtyping import Array, Key
 
-from bayes_badger.compilation import jit_by_work
+from bayes_badger.compilation import jit_by_work, jit_lightly
 from bayes_badger.inner_loop._density import Part
 from bayes_badger.program import LIFETIME, Data, Program
 
@@ -271,7 +270,7 @@ def drawn(
     return placed(lifetime, where.lifetime, found.mean + away), placed(task, where.task, z)
 
 
-@eqx.filter_jit
+@jit_lightly
 def task_integrals(
     program: Program,
     part: Part,
@@ -289,7 +288,7 @@ def task_integrals(
     return _each(one, points, part, where)
 
 
-@eqx.filter_jit
+@jit_lightly
 def task_draws(
     program: Program,
     part: Part,
@@ -310,7 +309,7 @@ def task_draws(
     return _each(one, (keys, points), part, where)
 
 
-@eqx.filter_jit
+@jit_lightly
 def task_gaussians(
     program: Program,
     part: Part,

@@ -14,13 +14,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.interpreters import partial_eval
 from jaxtyping import Array, Float, Key
 
+from bayes_badger.compilation import jit_lightly
 from bayes_badger.evidence import Evidence
 from bayes_badger.inner_loop._chunks import over_chunks
 from bayes_badger.inner_loop._evidence_of_task import OfTasks
@@ -125,7 +125,7 @@ def table_of(
     return Table(*found)
 
 
-@eqx.filter_jit
+@jit_lightly
 def _of_chunk(
     program: Program,
     data: Data,
@@ -294,7 +294,7 @@ def at_lifetimes(
     return OfTasks(*(np.swapaxes(np.asarray(x), 0, 1) for x in found))
 
 
-@eqx.filter_jit
+@jit_lightly
 def _at(
     program: Program, table: Table, lifetimes: Array, discrete: dict[str, Array], key: Array
 ) -> OfTasks:

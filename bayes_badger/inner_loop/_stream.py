@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
+from bayes_badger.compilation import jit_lightly
 from bayes_badger.inner_loop import _small as small
 from bayes_badger.inner_loop._climb import climb
 from bayes_badger.inner_loop._one_number import assimilate_one_number, from_lanes, to_lanes
@@ -79,7 +79,7 @@ def _divergence(mean: Array, root: Array, before: Array, old_root: Array) -> Arr
     return half - small.log_det(ratio)
 
 
-@eqx.filter_jit
+@jit_lightly
 def through(
     program: Program,
     predictive: str,

@@ -21,6 +21,7 @@ from jaxtyping import Array, Key, PRNGKeyArray
 from pydantic import Field
 
 from bayes_badger.belief import Draws, Mixture, Posterior, in_chains
+from bayes_badger.compilation import jit_lightly
 from bayes_badger.errors import BadgerError, listed
 from bayes_badger.evidence import Evidence
 from bayes_badger.evidence.compiled import data_of, task_columns_of
@@ -423,7 +424,7 @@ def _rows(data: Data, mask: np.ndarray, start: int, stop: int) -> tuple[Data, np
     return data._replace(columns=columns, outcome=outcome), mask[:, start:stop]
 
 
-@eqx.filter_jit
+@jit_lightly
 def _one_step(
     program: Program, predictive: str, policy: Policy, society: Society, evidence: Step
 ) -> tuple[Society, StepInfo]:

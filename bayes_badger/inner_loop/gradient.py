@@ -20,6 +20,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from pydantic import Field
 
 from bayes_badger.belief import Draws, Posterior
+from bayes_badger.compilation import jit_lightly
 from bayes_badger.errors import BadgerError, listed
 from bayes_badger.evidence import Evidence
 from bayes_badger.inner_loop._alone import in_user_space, why_not_alone
@@ -109,7 +110,7 @@ def adapted(
     return jax.lax.scan(one, first, None, length=steps)[0]
 
 
-@eqx.filter_jit
+@jit_lightly
 def _of_tasks(program: Program, data: Data, seen: Array, steps: int, rate: float) -> Array:
     def one(xs: tuple[Data, Array]) -> Array:
         data, seen = xs

@@ -19,6 +19,7 @@ from jaxtyping import Array, PRNGKeyArray
 from pydantic import Field
 
 from bayes_badger.belief import Draws, Mixture, Posterior, in_chains
+from bayes_badger.compilation import jit_lightly
 from bayes_badger.errors import BadgerError, listed
 from bayes_badger.evidence import Evidence
 from bayes_badger.evidence.compiled import task_columns_of
@@ -134,20 +135,20 @@ def _climb(
     return None
 
 
-@eqx.filter_jit
+@jit_lightly
 def _height(program: Program, lifetime: Array, task: Array, parts: Sequence[Part]) -> Array:
     zero = [jnp.zeros(part.mask.shape) for part in parts]
     return log_density(program, lifetime, task, parts, zero)
 
 
-@eqx.filter_jit
+@jit_lightly
 def _expanded(
     program: Program, lifetime: Array, task: Array, parts: Sequence[Part], damping: float | Array
 ) -> Arrow:
     return arrow(program, lifetime, task, parts, _everywhere(program), {}, damping)
 
 
-@eqx.filter_jit
+@jit_lightly
 def _draws(keys: Array, at: Arrow, where: Where) -> tuple[Array, Array]:
     def one(key: Array) -> tuple[Array, Array]:
         return drawn(key, at, at.mean, at.task_mean, where)
@@ -155,7 +156,7 @@ def _draws(keys: Array, at: Arrow, where: Where) -> tuple[Array, Array]:
     return jax.lax.map(one, keys, batch_size=100)
 
 
-@eqx.filter_jit
+@jit_lightly
 def _log_ratios(
     program: Program, lifetimes: Array, tasks: Array, parts: Sequence[Part], at: Arrow
 ) -> Array:

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from bayes_badger.compilation import jit_lightly
 from bayes_badger.errors import BadgerError
 from bayes_badger.evidence import Evidence
 from bayes_badger.evidence.compiled import data_of, task_columns_of
@@ -276,7 +276,7 @@ def lifetime_coordinates(
     return np.asarray(_lifetimes(program, {n: jnp.asarray(x) for n, x in latents.items()}, columns))
 
 
-@eqx.filter_jit
+@jit_lightly
 def _lifetimes(
     program: Program, values: Mapping[str, Array], columns: Mapping[str, Array]
 ) -> Array:

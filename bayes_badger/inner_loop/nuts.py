@@ -13,6 +13,7 @@ from jaxtyping import Array, PRNGKeyArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from bayes_badger.belief import Draws, Posterior
+from bayes_badger.compilation import jit_lightly
 from bayes_badger.errors import BadgerError, listed
 from bayes_badger.evidence import Evidence
 from bayes_badger.evidence.compiled import task_columns_of
@@ -206,7 +207,7 @@ def _single(point: Sequence[np.ndarray]) -> tuple[Array, Array]:
     return jnp.asarray(point[0], jnp.float32), jnp.asarray(point[1], jnp.float32)
 
 
-@eqx.filter_jit
+@jit_lightly
 def _placed(
     program: Program,
     placed: Program,
@@ -241,7 +242,7 @@ def _values(
     return {name: np.asarray(x).reshape(chains, draws, *x.shape[1:]) for name, x in values.items()}
 
 
-@eqx.filter_jit
+@jit_lightly
 def _constrained(program: Program, flat: Any, columns: Any, tasks: int) -> dict[str, Array]:
     def one(position: dict[str, Array]) -> dict[str, Array]:
         return program.constrain(*_point(program, position, tasks), columns)

@@ -23,6 +23,7 @@ from pydantic import Field
 
 from bayes_badger.belief import Draws, Posterior
 from bayes_badger.belief.logs import log_sum_exp
+from bayes_badger.compilation import jit_lightly
 from bayes_badger.errors import BadgerError
 from bayes_badger.evidence import Evidence
 from bayes_badger.evidence.blocks import single
@@ -235,12 +236,12 @@ def _believed(network: Network, scale: Scale, data: Data, seen: Array) -> Societ
     return jax.vmap(network)(rows, seen)
 
 
-@eqx.filter_jit
+@jit_lightly
 def _asked(network: Network, scale: Scale, data: Data, seen: Array) -> Society:
     return _believed(network, scale, data, seen)
 
 
-@eqx.filter_jit
+@jit_lightly
 def _some_steps(
     program: Program,
     columns: dict[str, Array],

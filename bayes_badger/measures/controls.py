@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from bayes_badger.compilation import jit_lightly
 from bayes_badger.evidence import Evidence
 from bayes_badger.evidence.compiled import data_of
 from bayes_badger.measures.estimate import Estimate, mean_of
@@ -63,7 +63,7 @@ def scores(program: Program, evidence: Evidence, points: np.ndarray) -> Scores |
     return Scores(score, here, middle) if whole else None
 
 
-@eqx.filter_jit
+@jit_lightly
 def _scores(program: Program, xs: Any) -> tuple[Array, Array, Array]:
     def one(xs: Any) -> tuple[Array, Array, Array]:
         data, mask, u = xs

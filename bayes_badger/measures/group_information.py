@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, PRNGKeyArray
 
+from bayes_badger.compilation import jit_lightly
 from bayes_badger.errors import BadgerError, listed
 from bayes_badger.evidence import Evidence
 from bayes_badger.evidence.blocks import single
@@ -156,7 +156,7 @@ def _linear_gaussian(program: Program, evidence: Evidence) -> bool:
     return straight(program, evidence)
 
 
-@eqx.filter_jit
+@jit_lightly
 def _moments(program: Program, lifetimes: Array, data: Data) -> tuple[Array, ...]:
     """What `closed` takes, `[lifetime, group, n, ...]`."""
 
@@ -180,7 +180,7 @@ def _moments(program: Program, lifetimes: Array, data: Data) -> tuple[Array, ...
     return jax.lax.map(lambda a: jax.vmap(one, (None, 0))(a, data), lifetimes)
 
 
-@eqx.filter_jit
+@jit_lightly
 def _simulated(
     program: Program,
     lifetimes: Array,

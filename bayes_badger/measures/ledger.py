@@ -16,13 +16,13 @@ import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 from scipy.special import logsumexp
 
+from bayes_badger.compilation import jit_lightly
 from bayes_badger.errors import BadgerError
 from bayes_badger.evidence import Evidence
 from bayes_badger.evidence.compiled import data_of, task_columns_of
@@ -90,7 +90,7 @@ def simulated(
     return Lifetimes(answered, each.sum(-1), each.reshape(-1, each.shape[-1]), shared)
 
 
-@eqx.filter_jit
+@jit_lightly
 def _drawn(world: Program, data: Data, keys: Array) -> tuple[Array, Array, dict[str, Array]]:
     def one(data: Data, key: PRNGKeyArray) -> tuple[Array, Array, dict[str, Array]]:
         drawn = world.simulate(key, data)
@@ -172,7 +172,7 @@ def given_own(program: Program, drawn: Lifetimes, key: PRNGKeyArray) -> np.ndarr
     return np.asarray(said, float).reshape(lifetimes, tasks)
 
 
-@eqx.filter_jit
+@jit_lightly
 def _under(
     program: Program, data: Data, seen: Array, points: Array, keys: Array, linear: bool
 ) -> Array:
@@ -180,7 +180,7 @@ def _under(
     return found
 
 
-@eqx.filter_jit
+@jit_lightly
 def _points(program: Program, values: dict[str, Array], columns: dict[str, Array]) -> Array:
     """Coordinates of what is shared, `[lifetime, a]`."""
     none = program.constrain(

@@ -13,13 +13,13 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 from scipy.special import logsumexp
 
+from bayes_badger.compilation import jit_lightly
 from bayes_badger.evidence import Evidence
 from bayes_badger.evidence.compiled import task_columns_of
 from bayes_badger.inner_loop.messages import messages
@@ -142,7 +142,7 @@ def drawn_from_prior(
     return {n: x[None] for n, x in prior_values(program, evidence, key, draws).items()}
 
 
-@eqx.filter_jit
+@jit_lightly
 def _prior(
     program: Program, columns: Mapping[str, Array], tasks: int, keys: Any
 ) -> dict[str, Array]:

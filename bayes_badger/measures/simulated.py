@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import numpy as np
 from jaxtyping import Array, Key
 
+from bayes_badger.compilation import jit_lightly
 from bayes_badger.errors import BadgerError, listed
 from bayes_badger.evidence import Evidence
 from bayes_badger.evidence.compiled import data_of
@@ -144,7 +144,7 @@ def simulated(program: Program, queries: Evidence, lifetimes: int, seed: int = 0
     return Lifetimes(evidence, lifetime, task, values)
 
 
-@eqx.filter_jit
+@jit_lightly
 def _drawn(
     program: Program, data: Data, keys: Key[Array, " lifetime"]
 ) -> tuple[Array, Array, Mapping[str, Array], Array]:

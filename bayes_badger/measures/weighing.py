@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +15,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from bayes_badger.belief import Mixture
 from bayes_badger.belief.gaussian import log_standard_normal
+from bayes_badger.compilation import jit_lightly
 from bayes_badger.errors import BadgerError
 from bayes_badger.evidence import Evidence
 from bayes_badger.evidence.compiled import data_of
@@ -119,7 +119,7 @@ def weighed_by(
     )
 
 
-@eqx.filter_jit
+@jit_lightly
 def _by_belief(program: Program, xs: Any, draws: int, batch: int) -> Any:
     k = program.lifetime_size
 
@@ -183,7 +183,7 @@ def weighed_by_prior(
     return Weighed(own.astype(float), log_evidence(own, weights))
 
 
-@eqx.filter_jit
+@jit_lightly
 def _by_prior(program: Program, xs: Any, draws: int, batch: int) -> Any:
     def one(xs: tuple[Data, Array, dict[str, Array], Array]) -> tuple[Array, Array]:
         data, mask, values, key = xs

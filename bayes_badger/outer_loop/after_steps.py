@@ -7,13 +7,13 @@ steps (Finn et al. 2017). Per task that score is scaled to all its rows.
 
 from __future__ import annotations
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Key, PyTree
 
+from bayes_badger.compilation import jit_lightly
 from bayes_badger.evidence import Evidence
 from bayes_badger.inner_loop._chunks import each_task, over_chunks
 from bayes_badger.inner_loop._portions import at_one_length
@@ -63,7 +63,7 @@ def learned_from(key: Key[Array, ""], seen: Array) -> Array:
     return seen & (jnp.argsort(jnp.argsort(place)) < many)
 
 
-@eqx.filter_jit
+@jit_lightly
 def _of_tasks(
     program: Program,
     parameters: dict[str, PyTree],

@@ -24,6 +24,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Key
 from pydantic import BaseModel, ConfigDict, Field
 
+from bayes_badger.compilation import jit_lightly
 from bayes_badger.evidence import Evidence, from_arrays
 from bayes_badger.inner_loop._chunks import each_task, over_chunks
 from bayes_badger.inner_loop._offline import Effort, climbed_into, log_joint_of
@@ -259,7 +260,7 @@ def losses_and_slopes(
     return found
 
 
-@eqx.filter_jit
+@jit_lightly
 def _of_tasks(
     policy: Policy,
     program: Program,

@@ -24,6 +24,7 @@ from jax.flatten_util import ravel_pytree
 from jax.interpreters import partial_eval
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
+from bayes_badger.compilation import jit_lightly
 from bayes_badger.errors import BadgerError
 from bayes_badger.evidence import Evidence
 from bayes_badger.evidence.compiled import data_of, task_columns_of
@@ -173,7 +174,7 @@ def sums(
     return Sums(gain, slope, complete.sum(0), missing.sum(0), spread, noise, float(carried))
 
 
-@eqx.filter_jit
+@jit_lightly
 def _sums(
     program: Program,
     parameters: dict[str, PyTree],
@@ -236,7 +237,7 @@ def _batch(life: Lifetime, rows: bool) -> int:
     return int(max(1, min(len(life.log_weights), AT_ONCE // cells)))
 
 
-@eqx.filter_jit
+@jit_lightly
 def _before(program: Program, lifetimes: Lifetime, rows: bool) -> Array:
     def one(life: Lifetime) -> Array:
         points = jnp.arange(len(life.log_weights))

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,6 +20,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Key, PyTree
 
 from bayes_badger.belief.gaussian import log_standard_normal
+from bayes_badger.compilation import jit_lightly
 from bayes_badger.evidence import Evidence
 from bayes_badger.inner_loop._chunks import each_task, in_batches, over_chunks
 from bayes_badger.inner_loop._offline import AT_ONCE, log_joint_of
@@ -192,7 +192,7 @@ class How(NamedTuple):
     steady: bool
 
 
-@eqx.filter_jit
+@jit_lightly
 def _of_tasks(
     program: Program,
     parameters: dict[str, PyTree],

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,6 +17,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from numpyro.infer.hmc import hmc
 from numpyro.infer.util import ParamInfo
 
+from bayes_badger.compilation import jit_lightly
 from bayes_badger.evidence import Evidence
 from bayes_badger.evidence.compiled import data_of
 from bayes_badger.inner_loop._evidence_of_task import Given
@@ -59,7 +59,7 @@ def sampled_given(
     return np.asarray(z), float(np.asarray(diverged).mean()) / TRANSITIONS
 
 
-@eqx.filter_jit
+@jit_lightly
 def _chains(
     program: Program,
     data: Data,

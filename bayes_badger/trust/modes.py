@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from bayes_badger.compilation import jit_lightly
 from bayes_badger.inner_loop._density import Part, log_density
 from bayes_badger.program import Program
 
@@ -162,7 +162,7 @@ def _height(program: Program, place: Place, parts: Sequence[Part]) -> float:
         return float(_value_and_slope(program, *at, parts)[0])
 
 
-@eqx.filter_jit
+@jit_lightly
 def _value_and_slope(
     program: Program, lifetime: Array, task: Array, parts: Sequence[Part]
 ) -> tuple[Array, tuple[Array, Array]]:

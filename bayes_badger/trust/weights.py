@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PRNGKeyArray
 
 from bayes_badger.belief.gaussian import log_standard_normal
+from bayes_badger.compilation import jit_lightly
 from bayes_badger.inner_loop._chunks import each_task
 from bayes_badger.inner_loop._offline import log_joint_of
 from bayes_badger.inner_loop._society import Society, log_densities
@@ -48,7 +48,7 @@ class Weighed(NamedTuple):
     prior_share: Array
 
 
-@eqx.filter_jit
+@jit_lightly
 def weighed(
     program: Program,
     belief: Society,

@@ -13,13 +13,13 @@ from collections.abc import Hashable
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jaxtyping import Array
 
+from bayes_badger.compilation import jit_lightly
 from bayes_badger.datatree import draw_prior
 from bayes_badger.errors import BadgerError
 from bayes_badger.evidence import Evidence
@@ -143,7 +143,7 @@ def carried(
     return np.asarray(found, float)
 
 
-@eqx.filter_jit
+@jit_lightly
 def _carried(
     program: Program, taught: tuple[Data, Array], held: tuple[Data, Array], steps: int, rate: float
 ) -> Array:
@@ -279,7 +279,7 @@ def _shared(program: Program, evidence: Evidence, draws: Any) -> np.ndarray:
     return np.asarray(found, float)
 
 
-@eqx.filter_jit
+@jit_lightly
 def _coordinates(program: Program, values: Any, columns: Any, tasks: int) -> Array:
     return jax.vmap(lambda one: program.unconstrain(one, columns, tasks)[0])(values)
 

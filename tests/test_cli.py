@@ -270,6 +270,7 @@ def test_fit_passes_on_what_was_asked(badger, no_fit, tmp_path):
     words = ["--set", "inference.draws=7", "--set", "rule=adam", "--seed", 5]
     words += ["--data", table, "--task", "county", "--missing", "drop", "-i", "nuts"]
     words += ["--trust", "refine", "--outer-steps", 9, "--resume", tmp_path]
+    words += ["--budget", "2m"]
     code, _, err = badger("fit", tmp_path / "mine.py", *words, "--out", tmp_path)
     ((args, kwargs),) = no_fit
     assert code == 0, err
@@ -285,6 +286,7 @@ def test_fit_passes_on_what_was_asked(badger, no_fit, tmp_path):
         "outer_steps": 9,
         "out": tmp_path,
         "resume": tmp_path,
+        "budget": "2m",
     }
     badger("fit", "coin", "--out", tmp_path, "--tasks", 3, "--steps", 4)
     assert (no_fit[1][1]["tasks"], no_fit[1][1]["steps"]) == (3, 4)

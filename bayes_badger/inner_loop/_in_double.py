@@ -67,6 +67,8 @@ _proposed = jit_by_work(_rounds.proposed)
 def heard(rounds: Rounds, start: Society, offer: Offer, joint: np.ndarray, last: bool) -> Rounds:
     """After a round, in which these points had that log joint."""
     with jax.enable_x64(True):
+        # A type that JAX calls weak would compile it anew in the next round.
+        rounds = jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), rounds)
         found: Rounds = _heard(rounds, double(start), offer, jnp.asarray(joint), jnp.asarray(last))
     return found
 

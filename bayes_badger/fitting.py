@@ -16,7 +16,7 @@ from bayes_badger.assembling import Asked, Log, assembled, described, plain
 from bayes_badger.errors import BadgerError, listed
 from bayes_badger.evidence import Evidence, from_arrays, read
 from bayes_badger.evidence.blocks import single
-from bayes_badger.inner_loop.budget import Limited, OutOfTimeError
+from bayes_badger.inner_loop._budget import Limited, OutOfTimeError
 from bayes_badger.inner_loop.protocol import Report, silent
 from bayes_badger.labels import Labels
 from bayes_badger.outcomes import check_outcome, typed_outcome

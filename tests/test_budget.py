@@ -9,8 +9,8 @@ from hierarchies import gaussian_evidence
 import bayes_badger as bb
 from bayes_badger.errors import BadgerError
 from bayes_badger.inner_loop import exact
+from bayes_badger.inner_loop._budget import Limited, OutOfTimeError
 from bayes_badger.inner_loop.auto import Auto
-from bayes_badger.inner_loop.budget import Limited, OutOfTimeError
 from bayes_badger.inner_loop.protocol import silent
 from bayes_badger.preflight.budget import seconds_of
 from bayes_badger.trust import inferred
@@ -149,7 +149,7 @@ def test_where_none_arrives_it_is_said_of_each(given):
 
 def test_a_sampler_keeps_what_it_has():
     settings = {"inference.warmup": 50, "inference.draws": 100_000_000}
-    run = bb.fit("coin", tasks=2, steps=3, inference="nuts", settings=settings, budget=8.0)
+    run = bb.fit("coin", tasks=2, steps=3, inference="nuts", settings=settings, budget=4.0)
     kept = run.posterior.sizes["draw"]
     assert 200 <= kept < 100_000_000
     assert f"interrupted after {kept} of 100000000 draws per chain" in run.warnings

@@ -15,7 +15,7 @@ from numpyro.infer.hmc import hmc
 from numpyro.infer.util import ParamInfo
 
 from bayes_badger.compilation import jit_lightly
-from bayes_badger.inner_loop.budget import OutOfTimeError
+from bayes_badger.inner_loop._budget import OutOfTimeError
 from bayes_badger.inner_loop.protocol import Report
 
 # Between chunks progress is told and Ctrl-C is heard.

@@ -16,7 +16,7 @@ from bayes_badger.inner_loop import exact as exact_loop
 from bayes_badger.inner_loop import experts as experts_loop
 from bayes_badger.inner_loop import grid as grid_loop
 from bayes_badger.inner_loop import nuts as nuts_loop
-from bayes_badger.inner_loop.budget import Limited, OutOfTimeError
+from bayes_badger.inner_loop._budget import Limited, OutOfTimeError
 from bayes_badger.inner_loop.protocol import InnerLoop, Report, silent
 from bayes_badger.program import Program
 

@@ -30,6 +30,9 @@ from bayes_badger.inner_loop._split import Split
 from bayes_badger.inner_loop.protocol import Report
 from bayes_badger.program import LIFETIME, Program
 
+# Lifetimes at which closed forms are asked for, draws among them, and log densities that a closed
+# form costs for a row: a value, its slopes and its curvature.
+CALLED, EACH = 6_000, 10
 # Integrals over tasks that are held in memory at once, by the dimensions of their lattice.
 AT_ONCE = {0: 100_000, 1: 20_000, 2: 4_000, 3: 1_000}
 # Where lattices are nested, so many nodes of one are enough, by its dimensions: that of a task is
@@ -87,6 +90,8 @@ class Nested:
         cells = max(sum(part.mask.size for part in self.parts), 1)
         # Lifetimes that are integrated at once; always as many, since each number is compiled.
         self.at_once = int(np.clip(CELLS // cells, 1, 64))
+        # Log densities of a row that closed forms of about so many lifetimes ask for in all.
+        self.work = CALLED * EACH * cells
         self.points = 0
         self.last: tuple[np.ndarray, np.ndarray, tuple[np.ndarray, list[Integral]]] | None = None
         self.errors: dict[tuple[float, ...], tuple[float, float]] = {}
@@ -153,7 +158,9 @@ class Nested:
             with jax.enable_x64(True):
                 some = jnp.asarray(lifetimes[at])
                 given = {name: jnp.asarray(x[at]) for name, x in discrete.items()}
-                found = quadratic.arrows(self.program, some, self.parts, self.split.linear, given)
+                found = quadratic.arrows(
+                    self.program, some, self.parts, self.split.linear, given, work=self.work
+                )
             yield min(self.at_once, len(lifetimes) - start), some, found
 
     def _own(self, lifetimes: np.ndarray, discrete: Mapping[str, np.ndarray]) -> list[float]:

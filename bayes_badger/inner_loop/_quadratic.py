@@ -19,13 +19,15 @@ from jax.scipy.linalg import cho_solve, solve_triangular
 from jaxtyping import Array, Key
 
 from bayes_badger.compilation import jit_by_work, jit_lightly
+from bayes_badger.inner_loop._chunks import in_batches
 from bayes_badger.inner_loop._density import Part
 from bayes_badger.program import LIFETIME, Data, Program
 
 # Rows times tasks times points that are evaluated at once.
 CELLS = 1_000_000
-# Entries of the slopes of all rows' densities, times points that are expanded at once: .5 GB.
-SLOPES = 2**26
+# Entries of the slopes of all rows' densities, times points that are expanded at once: 1 MB. Radon
+# takes five times as long with all at once, which are .4 GB.
+SLOPES = 2**17
 
 
 class Where(NamedTuple):
@@ -229,7 +231,9 @@ def arrows(
         task = jnp.zeros((tasks, program.task_size))
         return arrow(program, lifetime, task, parts, where, assignment)
 
-    return jax.vmap(one)(lifetimes, dict(discrete))
+    latents = len(where.lifetime) + len(where.task)
+    entries = sum(part.mask.size for part in parts) * latents**2
+    return _in_cache(lambda x: one(*x), (lifetimes, dict(discrete)), entries)
 
 
 @jit_by_work
@@ -328,12 +332,27 @@ def task_gaussians(
 
 
 def _each[X, Out](one: Callable[[X], Out], xs: X, part: Part, where: tuple[int, ...]) -> Out:
-    """At all points at once, or at as many as memory allows where many latents are integrated."""
-    n = len(jax.tree.leaves(xs)[0])
-    batch = max(1, SLOPES // (max(1, len(where)) ** 2 * part.mask.shape[1]))
-    if n <= batch:
+    """At all points; where nothing is integrated at all at once, for nothing is expanded then."""
+    if not where:
         return jax.vmap(one)(xs)
-    return jax.lax.map(one, xs, batch_size=batch)
+    return _in_cache(one, xs, part.mask.shape[1] * len(where) ** 2)
+
+
+def _in_cache[X, Out](one: Callable[[X], Out], xs: X, entries: int) -> Out:
+    """A function at all of xs, at so many together that what it expands stays in the cache.
+
+    Args:
+        one: The function.
+        xs: A tree of arrays, one entry for each call.
+        entries: Of the slopes of all rows' densities in one call.
+    """
+    n = len(jax.tree.leaves(xs)[0])
+    most = min(max(1, SLOPES // max(1, entries)), n)
+    if most == n:
+        return jax.vmap(one)(xs)
+    # Batches of one size, if they are not far smaller: a last one that is smaller is compiled, too.
+    even = max(size for size in range(1, most + 1) if n % size == 0)
+    return in_batches(one, xs, even if 4 * even > most else most)
 
 
 def _of_task(

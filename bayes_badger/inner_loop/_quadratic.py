@@ -25,8 +25,8 @@ from bayes_badger.program import LIFETIME, Data, Program
 
 # Rows times tasks times points that are evaluated at once.
 CELLS = 1_000_000
-# Entries of the slopes of all rows' densities, times points that are expanded at once: 1 MB. Radon
-# takes five times as long with all at once, which are .4 GB.
+# Entries of the slopes of all rows' densities, times points that are expanded at once: 1 MB. To
+# expand radon takes five times as long with 64 points at once, which move .4 GB.
 SLOPES = 2**17
 
 
